@@ -1,0 +1,371 @@
+//! One AdamW step over many tensors in a single call.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::{ShimError, ffi};
+
+/// What an AdamW step is taken with. [`Default`] is PyTorch's: `lr` 1e-3, betas 0.9 and 0.999, `eps` 1e-8, decay 1e-2.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FusedAdamW {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the first moment, in [0, 1).
+    pub beta1: f64,
+    /// Decay of the second moment, in [0, 1).
+    pub beta2: f64,
+    /// Added to the denominator.
+    pub eps: f64,
+    /// Decoupled weight decay: parameters shrink by `lr * weight_decay` of themselves before the step.
+    pub weight_decay: f64,
+}
+
+impl Default for FusedAdamW {
+    fn default() -> Self {
+        FusedAdamW {
+            lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 1e-2,
+        }
+    }
+}
+
+/// Takes one AdamW step in place on `params`, `exp_avg`, `exp_avg_sq` and `steps`.
+///
+/// Loshchilov and Hutter, *Decoupled Weight Decay Regularization* (2019), algorithm 2 without a schedule; for step t,
+/// counted from 1:
+///
+/// ```text
+/// p = p (1 - lr weight_decay)
+/// m = beta1 m + (1 - beta1) g          v = beta2 v + (1 - beta2) g^2
+/// p = p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+/// ```
+///
+/// `steps[i]` is one `f32` that holds the number of steps already taken; it is increased by one here. At each index the
+/// parameter and its two moments must be contiguous and of one shape, floating kind and device; the gradient too, but a
+/// non-contiguous one is copied. Nothing is tracked by autograd. An empty list does nothing.
+///
+/// # Errors
+///
+/// [`ShimError::Length`] and [`ShimError::Operand`] name the first operand that does not fit; nothing was changed then.
+/// [`ShimError::Torch`] if libtorch fails.
+pub fn fused_adamw(
+    params: &[Tensor],
+    grads: &[Tensor],
+    exp_avg: &[Tensor],
+    exp_avg_sq: &[Tensor],
+    steps: &[Tensor],
+    options: FusedAdamW,
+) -> Result<(), ShimError> {
+    let lists = [
+        ("grads", grads),
+        ("exp_avg", exp_avg),
+        ("exp_avg_sq", exp_avg_sq),
+        ("steps", steps),
+    ];
+    for (what, list) in lists {
+        if list.len() != params.len() {
+            return Err(ShimError::Length {
+                what,
+                expected: params.len(),
+                got: list.len(),
+            });
+        }
+    }
+    let Some(first) = params.first() else {
+        return Ok(());
+    };
+    // One device and kind for the whole call: the CUDA kernel walks all tensors in one launch.
+    let (kind, device) = floating(first)?;
+    for (index, param) in params.iter().enumerate() {
+        let wanted = Wanted {
+            shape: &defined("params", index, param)?.size(),
+            kind,
+            device,
+        };
+        for (what, tensor) in [
+            ("params", param),
+            ("exp_avg", &exp_avg[index]),
+            ("exp_avg_sq", &exp_avg_sq[index]),
+        ] {
+            wanted.check(what, index, tensor)?;
+            if !tensor.is_contiguous() {
+                return Err(operand(what, index, "contiguous", "not"));
+            }
+        }
+        wanted.check("grads", index, &grads[index])?;
+        let step = Wanted {
+            shape: &[],
+            kind: Kind::Float,
+            device,
+        };
+        step.check("steps", index, &steps[index])?;
+    }
+    let grads: Vec<Tensor> = grads.iter().map(Tensor::contiguous).collect();
+    let operands = ffi::Checked {
+        params,
+        grads: &grads,
+        exp_avg,
+        exp_avg_sq,
+        steps,
+    };
+    step(&operands, options)
+}
+
+#[expect(unsafe_code, reason = "the one call whose operands are checked above")]
+fn step(operands: &ffi::Checked<'_>, options: FusedAdamW) -> Result<(), ShimError> {
+    // SAFETY: `fused_adamw`, the only caller, has checked lengths, definedness, layout, shapes, kinds, devices and
+    // contiguity of all operands; no other thread can change them, since `Tensor` is not Sync.
+    unsafe { ffi::fused_adamw(operands, options) }
+}
+
+/// What a tensor must be.
+struct Wanted<'a> {
+    shape: &'a [i64],
+    kind: Kind,
+    device: Device,
+}
+
+impl Wanted<'_> {
+    fn check(&self, what: &'static str, index: usize, tensor: &Tensor) -> Result<(), ShimError> {
+        let tensor = defined(what, index, tensor)?;
+        if tensor.is_sparse() || tensor.is_mkldnn() {
+            return Err(operand(what, index, "dense", "sparse or opaque"));
+        }
+        let same = tensor.size() == self.shape
+            && tensor.kind() == self.kind
+            && tensor.device() == self.device;
+        if same {
+            return Ok(());
+        }
+        let expected = format!("{:?} {:?} on {:?}", self.kind, self.shape, self.device);
+        let got = format!(
+            "{:?} {:?} on {:?}",
+            tensor.kind(),
+            tensor.size(),
+            tensor.device()
+        );
+        Err(operand(what, index, expected, got))
+    }
+}
+
+fn floating(param: &Tensor) -> Result<(Kind, Device), ShimError> {
+    let kind = defined("params", 0, param)?.kind();
+    match kind {
+        Kind::Float | Kind::Double | Kind::BFloat16 | Kind::Half => Ok((kind, param.device())),
+        _ => Err(operand(
+            "params",
+            0,
+            "of a floating kind",
+            format!("{kind:?}"),
+        )),
+    }
+}
+
+fn defined<'a>(
+    what: &'static str,
+    index: usize,
+    tensor: &'a Tensor,
+) -> Result<&'a Tensor, ShimError> {
+    if tensor.defined() {
+        Ok(tensor)
+    } else {
+        Err(operand(what, index, "a defined tensor", "undefined"))
+    }
+}
+
+fn operand(
+    what: &'static str,
+    index: usize,
+    expected: impl Into<String>,
+    got: impl Into<String>,
+) -> ShimError {
+    ShimError::Operand {
+        what,
+        index,
+        expected: expected.into(),
+        got: got.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::no_grad;
+
+    use super::*;
+
+    /// Parameters of odd sizes, so that the kernel's vector loop and its remainder both run.
+    const SHAPES: [&[i64]; 4] = [&[], &[3], &[7, 13], &[2, 3, 129]];
+
+    struct Run {
+        params: Vec<Tensor>,
+        grads: Vec<Tensor>,
+        exp_avg: Vec<Tensor>,
+        exp_avg_sq: Vec<Tensor>,
+        steps: Vec<Tensor>,
+    }
+
+    impl Run {
+        fn new(kind: Kind) -> Run {
+            let options = (kind, Device::Cpu);
+            let values = |shape: &[i64], phase: f64| {
+                let n: i64 = shape.iter().product();
+                (Tensor::arange(n, (Kind::Double, Device::Cpu)) * 0.37 + phase)
+                    .sin()
+                    .reshape(shape)
+                    .to_kind(kind)
+            };
+            let zeros = || SHAPES.map(|shape| Tensor::zeros(shape, options)).into();
+            Run {
+                params: SHAPES
+                    .map(|shape| values(shape, 1.0).set_requires_grad(true))
+                    .into(),
+                grads: SHAPES.map(|shape| values(shape, 2.0)).into(),
+                exp_avg: zeros(),
+                exp_avg_sq: zeros(),
+                steps: SHAPES
+                    .map(|_| Tensor::zeros([] as [i64; 0], (Kind::Float, Device::Cpu)))
+                    .into(),
+            }
+        }
+
+        fn fused(&self, options: FusedAdamW) -> Result<(), ShimError> {
+            fused_adamw(
+                &self.params,
+                &self.grads,
+                &self.exp_avg,
+                &self.exp_avg_sq,
+                &self.steps,
+                options,
+            )
+        }
+
+        /// The same step written with tensor operations, from the formula in the documentation.
+        fn plain(&mut self, o: FusedAdamW) {
+            no_grad(|| {
+                for i in 0..self.params.len() {
+                    let g = &self.grads[i];
+                    let t = self.steps[i].double_value(&[]) + 1.0;
+                    let m = &self.exp_avg[i] * o.beta1 + g * (1.0 - o.beta1);
+                    let v = &self.exp_avg_sq[i] * o.beta2 + g * g * (1.0 - o.beta2);
+                    let m_hat = &m / (1.0 - o.beta1.powf(t));
+                    let v_hat = &v / (1.0 - o.beta2.powf(t));
+                    let decayed = &self.params[i] * (1.0 - o.lr * o.weight_decay);
+                    let stepped = decayed - m_hat * o.lr / (v_hat.sqrt() + o.eps);
+                    self.params[i].copy_(&stepped);
+                    self.exp_avg[i] = m;
+                    self.exp_avg_sq[i] = v;
+                    self.steps[i] += 1.0;
+                }
+            });
+        }
+
+        fn distance(&self, other: &Run) -> f64 {
+            let lists = [
+                (&self.params, &other.params),
+                (&self.exp_avg, &other.exp_avg),
+                (&self.steps, &other.steps),
+            ];
+            let pairs = lists
+                .into_iter()
+                .chain([(&self.exp_avg_sq, &other.exp_avg_sq)]);
+            pairs
+                .flat_map(|(a, b)| a.iter().zip(b.iter()))
+                .map(|(a, b)| (a - b).abs().max().double_value(&[]))
+                .fold(0.0, f64::max)
+        }
+    }
+
+    fn options() -> FusedAdamW {
+        FusedAdamW {
+            lr: 0.05,
+            weight_decay: 0.1,
+            ..FusedAdamW::default()
+        }
+    }
+
+    #[test]
+    fn follows_the_formula_over_many_steps() {
+        for (kind, tolerance) in [(Kind::Float, 5e-6), (Kind::Double, 1e-12)] {
+            let (fused, mut plain) = (Run::new(kind), Run::new(kind));
+            for _ in 0..20 {
+                fused.fused(options()).expect("the operands fit");
+                plain.plain(options());
+            }
+            assert_eq!(fused.steps[3].double_value(&[]), 20.0);
+            let distance = fused.distance(&plain);
+            assert!(distance < tolerance, "{kind:?}: {distance}");
+            assert!(
+                fused.distance(&Run::new(kind)) > 0.1,
+                "parameters must have moved"
+            );
+        }
+    }
+
+    #[test]
+    fn a_non_contiguous_gradient_is_read_by_its_strides() {
+        let (mut fused, mut plain) = (Run::new(Kind::Float), Run::new(Kind::Float));
+        fused.grads[2] = plain.grads[2].transpose(0, 1).contiguous().transpose(0, 1);
+        assert!(!fused.grads[2].is_contiguous());
+        fused.fused(options()).expect("the operands fit");
+        plain.plain(options());
+        assert!(fused.distance(&plain) < 1e-6);
+    }
+
+    #[test]
+    fn parameters_still_track_after_a_step() {
+        let run = Run::new(Kind::Float);
+        run.fused(options()).expect("the operands fit");
+        assert!(run.params[1].requires_grad() && run.params[1].is_leaf());
+        run.params[1].square().sum(Kind::Float).backward();
+        assert!(run.params[1].grad().defined());
+    }
+
+    #[test]
+    fn an_empty_list_does_nothing() {
+        fused_adamw(&[], &[], &[], &[], &[], options()).expect("nothing to do");
+    }
+
+    #[test]
+    fn unfit_operands_are_named_and_nothing_is_changed() {
+        type Break = fn(&mut Run);
+        let cases: [(&str, Break); 9] = [
+            ("grads has 3 tensors for 4 parameters", |r| {
+                drop(r.grads.pop())
+            }),
+            ("steps has 3 tensors for 4 parameters", |r| {
+                drop(r.steps.pop())
+            }),
+            ("grads[1] is Float [2] on Cpu", |r| {
+                r.grads[1] = r.grads[1].narrow(0, 0, 2)
+            }),
+            ("grads[2] is undefined", |r| r.grads[2] = Tensor::new()),
+            ("exp_avg[1] is Double [3]", |r| {
+                r.exp_avg[1] = r.exp_avg[1].to_kind(Kind::Double)
+            }),
+            ("exp_avg_sq[2] is not, but must be contiguous", |r| {
+                r.exp_avg_sq[2] =
+                    Tensor::zeros([13, 7], (Kind::Float, Device::Cpu)).transpose(0, 1);
+            }),
+            ("steps[0] is Int64 []", |r| {
+                r.steps[0] = r.steps[0].to_kind(Kind::Int64)
+            }),
+            ("grads[3] is sparse", |r| {
+                r.grads[3] = r.grads[3].to_sparse_sparse_dim(3)
+            }),
+            ("params[0] is Int64", |r| r.params[0] = Tensor::from(3i64)),
+        ];
+        for (message, break_it) in cases {
+            let mut run = Run::new(Kind::Float);
+            let before = run.params[1].copy();
+            break_it(&mut run);
+            let err = run.fused(options()).expect_err(message);
+            assert!(
+                err.to_string().contains(message),
+                "wanted {message:?}, got {err}"
+            );
+            assert_eq!(run.params[1], before);
+        }
+    }
+}

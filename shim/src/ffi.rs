@@ -1,0 +1,111 @@
+//! The foreign functions of `csrc/ops.cpp`, each behind a function that is safe to call.
+#![expect(unsafe_code, reason = "this module is the workspace's boundary to C++")]
+
+use std::ffi::{CStr, c_char};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+use crate::{FusedAdamW, ShimError};
+
+/// An opaque `c10::InferenceMode`.
+#[repr(C)]
+struct RawInferenceMode {
+    _opaque: [u8; 0],
+}
+
+unsafe extern "C" {
+    fn gauntlet_fused_adamw(
+        n: usize,
+        params: *const *const C_tensor,
+        grads: *const *const C_tensor,
+        exp_avg: *const *const C_tensor,
+        exp_avg_sq: *const *const C_tensor,
+        steps: *const *const C_tensor,
+        lr: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        eps: f64,
+    ) -> *const c_char;
+    fn gauntlet_inference_mode_enter() -> *mut RawInferenceMode;
+    fn gauntlet_inference_mode_exit(guard: *mut RawInferenceMode);
+}
+
+/// The operands of one fused step, which [`crate::fused_adamw`] has checked.
+pub(crate) struct Checked<'a> {
+    pub params: &'a [Tensor],
+    pub grads: &'a [Tensor],
+    pub exp_avg: &'a [Tensor],
+    pub exp_avg_sq: &'a [Tensor],
+    pub steps: &'a [Tensor],
+}
+
+/// # Safety
+///
+/// All five lists are of one length, and at each index the first four tensors are defined, dense and contiguous, with
+/// the same shape, floating kind and device, and the fifth is one defined `f32` on that device.
+pub(crate) unsafe fn fused_adamw(
+    operands: &Checked<'_>,
+    options: FusedAdamW,
+) -> Result<(), ShimError> {
+    let pointers = |tensors: &[Tensor]| tensors.iter().map(Tensor::as_ptr).collect::<Vec<_>>();
+    let params = pointers(operands.params);
+    let grads = pointers(operands.grads);
+    let exp_avg = pointers(operands.exp_avg);
+    let exp_avg_sq = pointers(operands.exp_avg_sq);
+    let steps = pointers(operands.steps);
+    // SAFETY: each vector holds `params.len()` pointers (the caller's promise) to tensors that the borrowed slices keep
+    // alive during the call. The C++ side copies the handles, keeps none, and catches every exception. The kernel's
+    // unchecked reads and writes are in bounds by the caller's promise.
+    let message = unsafe {
+        gauntlet_fused_adamw(
+            params.len(),
+            params.as_ptr(),
+            grads.as_ptr(),
+            exp_avg.as_ptr(),
+            exp_avg_sq.as_ptr(),
+            steps.as_ptr(),
+            options.lr,
+            options.beta1,
+            options.beta2,
+            options.weight_decay,
+            options.eps,
+        )
+    };
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: not null, so a NUL-terminated string that stays valid until this thread's next call; it is copied here.
+    let message = unsafe { CStr::from_ptr(message) };
+    Err(ShimError::Torch(message.to_string_lossy().into_owned()))
+}
+
+/// Keeps this thread in inference mode until dropped.
+///
+/// Not `Send`: the mode is the thread's. Guards are private to [`crate::inference_mode`], whose closure nests them.
+pub(crate) struct InferenceGuard {
+    raw: NonNull<RawInferenceMode>,
+    _of_this_thread: PhantomData<*const ()>,
+}
+
+impl InferenceGuard {
+    pub(crate) fn enter() -> Self {
+        // SAFETY: takes no arguments; returns null or a guard that only `drop` below deletes.
+        let raw = unsafe { gauntlet_inference_mode_enter() };
+        let raw = NonNull::new(raw).expect("a guard of a few bytes can be allocated");
+        InferenceGuard {
+            raw,
+            _of_this_thread: PhantomData,
+        }
+    }
+}
+
+impl Drop for InferenceGuard {
+    fn drop(&mut self) {
+        // SAFETY: `raw` came from `enter`, is deleted once, and on the thread that made it, since the guard is not Send.
+        unsafe { gauntlet_inference_mode_exit(self.raw.as_ptr()) }
+    }
+}

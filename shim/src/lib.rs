@@ -1,0 +1,43 @@
+//! The few libtorch calls that [`tch`] does not bind, behind safe functions.
+//!
+//! - [`fused_adamw`]: libtorch's fused AdamW step over many tensors at once.
+//! - [`inference_mode`]: runs a closure with autograd's bookkeeping switched off altogether.
+//!
+//! All `unsafe` of the workspace outside the sandbox is in this crate, in one private module.
+
+mod adamw;
+mod ffi;
+mod inference;
+
+pub use adamw::{FusedAdamW, fused_adamw};
+pub use inference::inference_mode;
+
+/// Why a call into libtorch was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ShimError {
+    /// A list of tensors is not as long as the list of parameters.
+    #[error("{what} has {got} tensors for {expected} parameters")]
+    Length {
+        /// The name of the list.
+        what: &'static str,
+        /// How many parameters there are.
+        expected: usize,
+        /// How many tensors the list has.
+        got: usize,
+    },
+    /// A tensor is not what the fused kernel can read.
+    #[error("{what}[{index}] is {got}, but must be {expected}")]
+    Operand {
+        /// The name of the list.
+        what: &'static str,
+        /// The place in the list.
+        index: usize,
+        /// What the kernel needs.
+        expected: String,
+        /// What the tensor is.
+        got: String,
+    },
+    /// libtorch itself reported an error.
+    #[error("libtorch: {0}")]
+    Torch(String),
+}
