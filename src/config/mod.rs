@@ -1,0 +1,79 @@
+//! The configuration of a run: a YAML file, `--set` overrides, and defaults for everything else.
+//!
+//! ```text
+//! defaults <- file.yaml <- --set section.key=value   =>   Config   =>   config.json
+//! ```
+//!
+//! A key's help text, range and default stand in one place, the section's definition in `sections`. They make the
+//! struct, its documentation, its checks and `train --help-config`. The defaults are a complete small run:
+//! `configs/tiny.yaml` writes them out.
+
+mod conflict;
+mod error;
+mod key;
+mod load;
+mod nearest;
+mod sections;
+
+pub use error::{ConfigError, Finding, Origin, Reason};
+pub use key::{Key, Setting};
+pub use sections::{
+    Checkpoint, CheckpointKind, Config, Evaluation, Game, Model, ModelKind, ModelOverrides,
+    Monitor, Optimizer, Problems, Run, Sampling, Sandbox, Stages, Strategy, Warmup,
+};
+
+use crate::stage::Stage;
+
+impl Config {
+    /// The generator's architecture: `model` with what the `generator` section overrides.
+    pub fn generator_model(&self) -> Model {
+        self.generator.apply(&self.model)
+    }
+
+    /// The discriminator's architecture: `model` with what the `discriminator` section overrides.
+    pub fn discriminator_model(&self) -> Model {
+        self.discriminator.apply(&self.model)
+    }
+
+    /// The stages to train with their steps, in order.
+    pub fn planned_stages(&self) -> impl Iterator<Item = (Stage, u64)> + '_ {
+        let stages = &self.stages;
+        Stage::ALL
+            .into_iter()
+            .filter(|stage| (stages.first..=stages.last).contains(stage))
+            .map(|stage| (stage, stages.steps[stage.index()]))
+    }
+
+    /// Every key with the two values in which `self` and `other` differ, for telling what a resumed run changes.
+    pub fn differences(
+        &self,
+        other: &Config,
+    ) -> Vec<(&'static Key, serde_json::Value, serde_json::Value)> {
+        let (ours, theirs) = (self.to_json(), other.to_json());
+        Config::keys()
+            .iter()
+            .filter_map(|key| {
+                let [a, b] = [&ours, &theirs].map(|config| config[key.section][key.name].clone());
+                (a != b).then_some((key, a, b))
+            })
+            .collect()
+    }
+
+    /// The help text of every key, as `train --help-config` prints it.
+    pub fn help() -> String {
+        let mut text = String::new();
+        let mut section = "";
+        for key in Config::keys() {
+            if key.section != section {
+                section = key.section;
+                text += &format!(
+                    "{}{section}: {}\n",
+                    if text.is_empty() { "" } else { "\n" },
+                    key.section_help
+                );
+            }
+            text += &key.help_entry();
+        }
+        text
+    }
+}

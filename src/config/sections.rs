@@ -1,0 +1,329 @@
+//! Every key of every section, with its help, its default and its range.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+
+use super::key::{Key, choice, section};
+use crate::stage::Stage;
+
+const ANY: f64 = f64::INFINITY;
+
+macro_rules! config {
+    ($($(#[doc = $help:literal])+ $section:ident: $type:ident,)*) => {
+        /// A resolved configuration: every key has a value that was checked.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Config {
+            $($(#[doc = $help])+ pub $section: $type,)*
+        }
+
+        impl Config {
+            /// Every key there is, section by section.
+            pub fn keys() -> &'static [Key] {
+                static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+                    let sections = [$($type::keys(stringify!($section))),*];
+                    sections.into_iter().flatten().collect()
+                });
+                &KEYS
+            }
+        }
+    };
+}
+
+config! {
+    /// The run as a whole.
+    run: Run,
+    /// The architecture of both players.
+    model: Model,
+    /// What the generator has otherwise.
+    generator: ModelOverrides,
+    /// What the discriminator has otherwise.
+    discriminator: ModelOverrides,
+    /// Where problems come from.
+    problems: Problems,
+    /// Supervised training before the game.
+    warmup: Warmup,
+    /// Which stages are trained, and for how long.
+    stages: Stages,
+    /// The rules of the game.
+    game: Game,
+    /// How weights are updated in the game.
+    optimizer: Optimizer,
+    /// How completions are drawn.
+    sampling: Sampling,
+    /// Limits for generated code.
+    sandbox: Sandbox,
+    /// What is saved, when, and what is kept.
+    checkpoint: Checkpoint,
+    /// How progress is measured.
+    evaluation: Evaluation,
+    /// What can be watched.
+    monitor: Monitor,
+}
+
+section! {
+    /// The run as a whole.
+    pub struct Run {
+        /// Name of the run; its outputs lie in `<output_dir>/<name>/<timestamp>/`.
+        name: String = "tiny".into();
+        /// Folder that holds the outputs of all runs.
+        output_dir: PathBuf = "outputs".into();
+        /// Seed of everything that is drawn. The same seed, configuration and thread count give the same run.
+        seed: u64 = 0;
+        /// Threads for tensors; 0 takes one a core. A run repeats exactly only with the same count.
+        threads: usize = 0, in 0..=1024;
+        /// Where tensors live: cpu, cuda or cuda:N.
+        device: String = "cpu".into();
+        /// Notes of your own, kept in every checkpoint.
+        tags: BTreeMap<String, String> = BTreeMap::new();
+    }
+}
+
+choice! {
+    /// Where a model's weights come from.
+    pub enum ModelKind {
+        /// Drawn at random, with the architecture of the `model` section.
+        Scratch = "scratch",
+    }
+}
+
+section! {
+    /// The architecture of both players, under the names published models use.
+    pub struct Model overridden by ModelOverrides {
+        /// Where the weights come from.
+        kind: ModelKind = ModelKind::Scratch;
+        /// Width of the residual stream.
+        hidden_size: usize = 192, in 16..=16384;
+        /// Number of transformer blocks.
+        num_hidden_layers: usize = 6, in 1..=200;
+        /// Query heads of each attention.
+        num_attention_heads: usize = 6, in 1..=256;
+        /// Key and value heads, each shared by an equal number of query heads.
+        num_key_value_heads: usize = 2, in 1..=256;
+        /// Width of one head; null takes hidden_size / num_attention_heads. Even, for RoPE turns pairs.
+        head_dim: Option<usize> = None, in 2..=1024;
+        /// Whether the projections of query, key and value have a bias.
+        attention_bias: bool = false;
+        /// Width of the feed-forward layer.
+        intermediate_size: usize = 512, in 16..=131072;
+        /// Base wavelength of the rotary positions.
+        rope_theta: f64 = 10000.0, in 1.0..=1e9;
+        /// Added to the mean square in RMSNorm.
+        rms_norm_eps: f64 = 1e-5, in 1e-12..=0.01;
+        /// Whether input and output share one embedding.
+        tie_word_embeddings: bool = true;
+        /// Longest sequence, prompt and completions together.
+        max_position_embeddings: usize = 768, in 64..=1048576;
+        /// Standard deviation of freshly drawn weights.
+        initializer_range: f64 = 0.02, in 1e-5..=1.0;
+        /// `embedded` for the tokenizer that ships, or the path of a tokenizer.json.
+        tokenizer: String = "embedded".into();
+        /// Folder of prompt templates to use in place of those that ship.
+        prompts: Option<PathBuf> = None;
+    }
+}
+
+section! {
+    /// Where problems come from.
+    pub struct Problems {
+        /// Folder of JSONL files with written problems; null takes the set that ships.
+        dir: Option<PathBuf> = None;
+        /// Whether composed problems are used beside the written ones.
+        composed: bool = true;
+        /// Share of composed problems among those trained on.
+        composed_share: f64 = 0.7, in 0.0..=1.0;
+        /// Problems in each validation pool; 0 takes all there are of the written ones.
+        validation_problems: usize = 64, in 0..=100000;
+        /// Problems in each pool of the final report; 0 takes all there are of the written ones.
+        report_problems: usize = 100, in 0..=100000;
+    }
+}
+
+section! {
+    /// Supervised training before the game: reference traces for the generator, executed samples for the discriminator.
+    pub struct Warmup {
+        /// Optimizer steps of the generator.
+        generator_steps: u64 = 1200, in 0..=10000000;
+        /// Optimizer steps of the discriminator.
+        discriminator_steps: u64 = 300, in 0..=10000000;
+        /// Sequences in a step.
+        batch_size: usize = 32, in 1..=4096;
+        /// Highest learning rate, reached after lr_warmup_steps.
+        learning_rate: f64 = 2e-3, in 0.0..=1.0;
+        /// Share of the learning rate that the cosine ends with.
+        min_lr_ratio: f64 = 0.1, in 0.0..=1.0;
+        /// Steps over which the learning rate rises from zero.
+        lr_warmup_steps: u64 = 50, in 0..=1000000;
+        /// Decoupled weight decay.
+        weight_decay: f64 = 0.1, in 0.0..=1.0;
+        /// Problems whose executed chains teach the verdict head.
+        verdict_problems: usize = 96, in 0..=100000;
+    }
+}
+
+section! {
+    /// Which stages are trained, and for how long.
+    pub struct Stages {
+        /// First stage to train.
+        first: Stage = Stage::Informal;
+        /// Last stage to train.
+        last: Stage = Stage::Code;
+        /// Optimizer steps of each stage; the code deserves about 60 % of them.
+        steps: [u64; Stage::COUNT] = [8, 8, 8, 8, 48], in 0..=10000000;
+    }
+}
+
+section! {
+    /// The rules of the game.
+    pub struct Game {
+        /// Rollouts of the generator that share a prefix and a baseline.
+        group_size: usize = 8, in 2..=256;
+        /// Attack sets that share a target and a baseline.
+        discriminator_group_size: usize = 4, in 2..=256;
+        /// Tests in one attack set (tau).
+        attacks_per_set: usize = 4, in 1..=64;
+        /// Problems in a step; each gives one group of either player.
+        problems_per_step: usize = 6, in 1..=4096;
+        /// Continuations to code of each rollout at stages 1 to 4 (m).
+        continuations: usize = 1, in 1..=16;
+        /// Weight of the KL term that holds a policy near its reference.
+        kl_beta: f64 = 0.01, in 0.0..=10.0;
+        /// How much of the verdict may be added to the generator's reward, while its AUC is above 0.6.
+        verdict_weight: f64 = 0.1, in 0.0..=0.1;
+        /// Weight with which the verdict loss reaches the trunk.
+        verdict_loss_weight: f64 = 0.1, in 0.0..=10.0;
+        /// Share of attack prompts that show the problem alone.
+        blind_share: f64 = 0.25, in 0.0..=1.0;
+        /// Replayed kills that a candidate meets at most.
+        replay_limit: usize = 8, in 0..=1024;
+        /// Whether the discriminator plays; without it rewards come from gold tests only.
+        adversary: bool = true;
+        /// Weight of validity in the discriminator's reward while few of its attacks are valid.
+        alpha_high: f64 = 0.8, in 0.0..=0.9;
+        /// The same weight when most are valid.
+        alpha_low: f64 = 0.45, in 0.0..=0.9;
+        /// Kill rate on the frozen bank above which the discriminator pauses.
+        discriminator_pause: f64 = 0.95, in 0.0..=1.0;
+        /// Mutants of each reference in the frozen bank.
+        bank_mutants: usize = 6, in 0..=1000;
+    }
+}
+
+section! {
+    /// How weights are updated in the game (AdamW).
+    pub struct Optimizer {
+        /// Learning rate of the generator.
+        learning_rate: f64 = 1e-4, in 0.0..=1.0;
+        /// Learning rate of the discriminator.
+        discriminator_learning_rate: f64 = 1e-4, in 0.0..=1.0;
+        /// Decay of the first moment.
+        beta1: f64 = 0.9, in 0.0..=0.9999;
+        /// Decay of the second moment.
+        beta2: f64 = 0.95, in 0.0..=0.99999;
+        /// Added to the root of the second moment.
+        eps: f64 = 1e-8, in 1e-16..=0.01;
+        /// Decoupled weight decay.
+        weight_decay: f64 = 0.0, in 0.0..=1.0;
+        /// Gradients are scaled down to this norm.
+        max_grad_norm: f64 = 1.0, in 0.0..=ANY;
+    }
+}
+
+section! {
+    /// How completions are drawn.
+    pub struct Sampling {
+        /// Temperature of both players in training, and of their logprobs.
+        temperature: f64 = 1.0, in 0.01..=10.0;
+        /// Longest completion of each stage, in tokens.
+        max_new_tokens: [usize; Stage::COUNT] = [40, 48, 56, 40, 112], in 1..=32768;
+        /// Longest attack set, in tokens.
+        attack_max_new_tokens: usize = 128, in 1..=32768;
+    }
+}
+
+section! {
+    /// Limits for generated code.
+    pub struct Sandbox {
+        /// Instructions one call may take, in wasmtime's fuel; null takes the sandbox's own, about 2 seconds' worth.
+        fuel: Option<u64> = None, in 1..=ANY;
+        /// Wall-clock limit. Work it stops is masked, for a slow machine is not wrong code.
+        wall_seconds: f64 = 10.0, in 0.1..=3600.0;
+        /// Memory limit in MB.
+        memory_mb: usize = 256, in 64..=4096;
+        /// Programs that run at the same time; 0 takes one a core.
+        workers: usize = 0, in 0..=1024;
+    }
+}
+
+choice! {
+    /// Which periodic checkpoints are kept.
+    pub enum Strategy {
+        /// The newest.
+        LastN = "last_n",
+        /// Those with the best validation score, ties to the newer.
+        TopKVal = "top_k_val",
+    }
+}
+
+choice! {
+    /// What a periodic checkpoint holds.
+    pub enum CheckpointKind {
+        /// All that resuming needs.
+        Full = "full",
+        /// What sampling needs: no optimizer state.
+        Sampler = "sampler",
+        /// One of each.
+        Both = "both",
+    }
+}
+
+section! {
+    /// What is saved, when, and what is kept.
+    pub struct Checkpoint {
+        /// Steps between periodic checkpoints; 0 saves none. About ten saves a run is a good rule.
+        save_every: u64 = 10, in 0..=10000000;
+        /// Steps between validations; 0 validates after stages only.
+        eval_every: u64 = 5, in 0..=10000000;
+        /// Which periodic checkpoints are kept: last_n, or top_k_val by validation score.
+        strategy: Strategy = Strategy::LastN;
+        /// How many periodic checkpoints are kept; -1 keeps all. Stage, final, named, best and latest always stay.
+        keep_last: i64 = 3, in -1..=1000000;
+        /// What a periodic checkpoint holds; stage, final and best are always full.
+        checkpoint_kind: CheckpointKind = CheckpointKind::Full;
+        /// Checkpoint to go on from: auto, latest, best, a name, step:N or a path.
+        resume_from: Option<String> = None;
+        /// Checkpoint whose weights to begin with, with a fresh optimizer.
+        init_from: Option<String> = None;
+        /// Whether the untrained models are saved too.
+        checkpoint_on_start: bool = false;
+        /// Whether the untrained models are validated too.
+        validation_at_start: bool = false;
+    }
+}
+
+section! {
+    /// How progress is measured.
+    pub struct Evaluation {
+        /// Problems solved at the same time.
+        batch_size: usize = 32, in 1..=4096;
+        /// Problems of each pool in a validation within a stage; those after a stage take the whole pool.
+        problems: usize = 32, in 1..=100000;
+        /// Attempts at each problem.
+        samples: usize = 1, in 1..=1024;
+        /// Temperature; 0 takes the likeliest token.
+        temperature: f64 = 0.0, in 0.0..=10.0;
+    }
+}
+
+section! {
+    /// What can be watched.
+    pub struct Monitor {
+        /// Address of the page that shows the run; null serves none.
+        serve: Option<String> = None;
+        /// Rollouts of each player that a step writes to samples.jsonl.
+        samples_per_step: usize = 2, in 0..=4096;
+    }
+}
