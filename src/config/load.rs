@@ -280,7 +280,7 @@ mod tests {
             ),
             (
                 "stages:\n  qqqqqqqq: 1\n",
-                "run.yaml:2: there is no key stages.qqqqqqqq; there are first, last, steps",
+                "run.yaml:2: there is no key stages.qqqqqqqq; there are first, last, ",
             ),
             ("run:\n  名前: x\n", "there is no key run.名前"),
         ] {

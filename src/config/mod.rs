@@ -35,11 +35,19 @@ impl Config {
         self.discriminator.apply(&self.model)
     }
 
+    /// The stages that the policy writes, in order: the code alone for a direct policy.
+    pub fn written_stages(&self) -> &'static [Stage] {
+        const CODE: &[Stage] = &[Stage::Code];
+        const ALL: &[Stage] = &Stage::ALL;
+        if self.stages.direct { CODE } else { ALL }
+    }
+
     /// The stages to train with their steps, in order.
     pub fn planned_stages(&self) -> impl Iterator<Item = (Stage, u64)> + '_ {
         let stages = &self.stages;
-        Stage::ALL
-            .into_iter()
+        self.written_stages()
+            .iter()
+            .copied()
             .filter(|stage| (stages.first..=stages.last).contains(stage))
             .map(|stage| (stage, stages.steps[stage.index()]))
     }

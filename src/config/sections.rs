@@ -171,6 +171,8 @@ section! {
         first: Stage = Stage::Informal;
         /// Last stage to train.
         last: Stage = Stage::Code;
+        /// Whether the policy writes code at once, without stages 1 to 4: the baseline that shows what stages are worth.
+        direct: bool = false;
         /// Optimizer steps of each stage; the code deserves about 60 % of them.
         steps: [u64; Stage::COUNT] = [8, 8, 8, 8, 48], in 0..=10000000;
     }
