@@ -27,7 +27,6 @@ fn main() {
         .flag("-isystem") // libtorch's headers are not ours to warn about
         .flag(&include)
         .file("csrc/ops.cpp")
-        .warnings_into_errors(env::var_os("CI").is_some())
         .compile("gauntlet_shim");
 
     println!("cargo::metadata=libtorch_lib={}", lib.display());

@@ -6,6 +6,15 @@ use crate::ffi::InferenceGuard;
 ///
 /// The mode that held before is restored when `f` returns or panics; calls nest. Tensors made inside are *inference
 /// tensors*: they can be read anywhere, but not be saved for a backward pass or changed in place outside.
+///
+/// ```
+/// use gauntlet_shim::inference_mode;
+/// use tch::{Device, Kind, Tensor};
+///
+/// let weight = Tensor::ones([2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+/// let logits = inference_mode(|| &weight * 2.0);
+/// assert!(!logits.requires_grad());
+/// ```
 pub fn inference_mode<T>(f: impl FnOnce() -> T) -> T {
     let _guard = InferenceGuard::enter();
     f()
@@ -67,7 +76,7 @@ mod tests {
     fn an_inference_tensor_is_refused_by_backward() {
         let weight = leaf();
         let activations = inference_mode(|| Tensor::ones([2], (Kind::Float, Device::Cpu)));
-        let err = (&weight)
+        let err = weight
             .f_mul(&activations)
             .expect_err("saving it for backward must fail");
         assert!(err.to_string().contains("Inference tensors"), "{err}");

@@ -1,0 +1,388 @@
+//! The rules of the tree, as tests: who may import whom, sizes, leftovers, the README's map.
+
+mod code;
+mod tree;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use code::code_only;
+use tree::{ALL, depth, read, root, rust_files, text_files, top_module};
+
+/// The modules of `src/`, in the order in which they may import one another: each knows only those that stand before it.
+const ORDER: [&[&str]; 6] = [
+    // Plain values, without tensors.
+    PLAIN,
+    // The models.
+    &[
+        "model",
+        "loss",
+        "optimizer",
+        "encoding",
+        "generator",
+        "discriminator",
+    ],
+    // Execution, measurement, memory.
+    &["judge", "evaluation", "checkpoint"],
+    // The loops.
+    &["source", "update", "warmup", "trainer"],
+    // The edge.
+    &["cli"],
+    &["bin"],
+];
+
+const PLAIN: &[&str] = &[
+    "stage",
+    "config",
+    "problems",
+    "rollout",
+    "prompts",
+    "metrics",
+    "rewards",
+    "advantage",
+    "batch",
+    "curriculum",
+    "mistake_book",
+];
+
+/// A longer file is read in pieces, so it is written in pieces.
+const MAX_LINES: usize = 600;
+
+#[test]
+fn a_module_imports_only_what_stands_above_it() {
+    let mut findings = Vec::new();
+    for path in rust_files(&["src"]) {
+        let module = top_module(&path);
+        if module != "lib" {
+            let names = import_findings(&module, depth(&path), &read(&path));
+            findings.extend(
+                names
+                    .into_iter()
+                    .map(|finding| format!("{}: {finding}", path.display())),
+            );
+        }
+    }
+    report(&findings);
+}
+
+#[test]
+fn every_module_has_a_place_in_the_order() {
+    let declared: BTreeSet<String> = code_only(&read(Path::new("src/lib.rs")))
+        .lines()
+        .filter_map(|line| {
+            Some(
+                line.trim()
+                    .strip_prefix("pub mod ")?
+                    .trim_end_matches(';')
+                    .to_owned(),
+            )
+        })
+        .collect();
+    let ordered: BTreeSet<String> = ORDER
+        .concat()
+        .iter()
+        .filter(|name| **name != "bin")
+        .map(|name| (*name).to_owned())
+        .collect();
+    assert_eq!(
+        declared, ordered,
+        "src/lib.rs (left) and the order above (right)"
+    );
+}
+
+#[test]
+fn files_are_short_enough_to_read() {
+    let long = rust_files(&ALL).into_iter().filter_map(|path| {
+        let lines = read(&path).lines().count();
+        (lines > MAX_LINES)
+            .then(|| format!("{}: {lines} lines, at most {MAX_LINES}", path.display()))
+    });
+    report(&long.collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_is_left_over() {
+    let findings = rust_files(&ALL).into_iter().flat_map(|path| {
+        let found = leftovers(&read(&path));
+        found
+            .into_iter()
+            .map(move |finding| format!("{}: {finding}", path.display()))
+    });
+    report(&findings.collect::<Vec<_>>());
+}
+
+#[test]
+fn no_path_of_one_machine_is_written_down() {
+    let roots = [
+        ["/ro", "ot/"],
+        ["/ho", "me/"],
+        ["/Us", "ers/"],
+        ["/wo", "rk/"],
+    ]
+    .map(|parts| parts.concat());
+    let mut findings = Vec::new();
+    for path in text_files() {
+        for (number, line) in read(&path).lines().enumerate() {
+            // A path, not the middle of one: `docs/work/` is fine.
+            let found = roots.iter().find(|root| {
+                line.match_indices(root.as_str()).any(|(at, _)| {
+                    !line[..at].ends_with(|c: char| c.is_alphanumeric() || "._-~".contains(c))
+                })
+            });
+            if let Some(root) = found {
+                findings.push(format!(
+                    "{}:{}: a path below {root}",
+                    path.display(),
+                    number + 1
+                ));
+            }
+        }
+    }
+    report(&findings);
+}
+
+#[test]
+fn the_readme_map_is_the_tree() {
+    let readme = read(Path::new("README.md"));
+    let map = map_of(&readme)
+        .expect("README.md has a fenced block under a heading that holds the word `map`");
+    let mut findings: Vec<String> = map
+        .iter()
+        .filter(|path| !root().join(path).exists())
+        .map(|path| format!("README.md's map names {path}, which is not there"))
+        .collect();
+    let named: BTreeSet<PathBuf> = map.iter().map(|path| Path::new(path).to_owned()).collect();
+    for path in rust_files(&["src"]) {
+        // `mod.rs` is its folder's.
+        let place = if path.ends_with("mod.rs") {
+            path.parent().unwrap_or(&path).to_owned()
+        } else {
+            path.clone()
+        };
+        if !named.contains(&place) && !named.contains(&path) {
+            findings.push(format!("README.md's map does not name {}", path.display()));
+        }
+    }
+    report(&findings);
+}
+
+// ---- the rules on made-up text: each must be able to fail ----
+
+#[test]
+fn the_import_rule_can_fail() {
+    let cases: [(&str, usize, &str, &[&str]); 11] = [
+        (
+            "loss",
+            1,
+            "use crate::trainer::Trainer;",
+            &["imports trainer"],
+        ),
+        (
+            "loss",
+            1,
+            "use crate::{model::Transformer, generator};",
+            &["imports generator"],
+        ),
+        (
+            "loss",
+            1,
+            "fn f() { crate::warmup::run() }",
+            &["imports warmup"],
+        ),
+        ("loss", 1, "use super::cli;", &["imports cli"]),
+        ("model", 2, "use super::super::loss;", &["imports loss"]),
+        ("batch", 1, "use tch::Tensor;", &["uses tch"]),
+        (
+            "batch",
+            1,
+            "use crate::unheard_of::X;",
+            &["unheard_of, which has no place"],
+        ),
+        ("unheard_of", 1, "", &["unheard_of has no place"]),
+        // Allowed: what stands before, the module itself, and words in comments and strings.
+        (
+            "trainer",
+            2,
+            "use crate::loss; use crate::trainer::play; use super::state;",
+            &[],
+        ),
+        (
+            "loss",
+            1,
+            "/// See [`crate::trainer`].\n// use crate::cli;\nconst S: &str = \"crate::cli\";",
+            &[],
+        ),
+        ("loss", 1, "mod tests { use super::*; }", &[]),
+    ];
+    for (module, depth, source, expected) in cases {
+        let found = import_findings(module, depth, source);
+        assert_eq!(
+            found.len(),
+            expected.len(),
+            "{source:?} in {module}: {found:?}"
+        );
+        for (finding, part) in found.iter().zip(expected) {
+            assert!(finding.contains(part), "{source:?} in {module}: {finding}");
+        }
+    }
+}
+
+#[test]
+fn the_leftover_rule_can_fail() {
+    let words = [
+        ["todo", "!()"],
+        ["unimplemented", "!()"],
+        ["#[al", "low(x)]"],
+        ["#![al", "low(x)]"],
+        ["// FIX", "ME"],
+    ];
+    for words in words {
+        let source = words.concat();
+        assert_eq!(leftovers(&source).len(), 1, "{source}");
+    }
+    assert_eq!(
+        leftovers("const S: &str = \"todo!()\"; // todo! as a word is talk"),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_map_may_nest_by_indentation() {
+    let readme = "# X\n```\nnot/this\n```\n## A map of the tree\n\n```\nsrc/    the library\n  a.rs  one\n  b/    two\n    c.rs  three\ndocs/\n```\n";
+    let map = map_of(readme).expect("there is one");
+    assert_eq!(map, ["src/", "src/a.rs", "src/b/", "src/b/c.rs", "docs/"]);
+    assert_eq!(map_of("# No such heading\n```\nsrc/\n```\n"), None);
+}
+
+// ---- the rules ----
+
+/// What a source file of `module` imports that it may not. `depth` is 1 for `src/x.rs` and 2 for `src/x/y.rs`.
+fn import_findings(module: &str, depth: usize, source: &str) -> Vec<String> {
+    let order = ORDER.concat();
+    let place = |name: &str| order.iter().position(|other| *other == name);
+    let Some(own) = place(module) else {
+        return vec![format!("{module} has no place in the order")];
+    };
+    let code = code_only(source);
+    let mut findings = Vec::new();
+    if PLAIN.contains(&module) && paths_after(&code, "tch::").next().is_some() {
+        findings.push(format!("{module} is of plain values, but uses tch"));
+    }
+    let of_crate = paths_after(&code, "crate::")
+        .flat_map(|rest| first_names(rest).into_iter().map(|name| (name, true)));
+    let climb = "super::".repeat(depth);
+    // A name that only looks like it climbs to the root, from an inline module, need not be one of ours.
+    let of_super = paths_after(&code, &climb)
+        .flat_map(|rest| first_names(rest).into_iter().map(|name| (name, false)));
+    for (name, must_be_known) in of_crate.chain(of_super) {
+        match place(&name) {
+            Some(other) if other > own => {
+                findings.push(format!("{module} imports {name}, which stands below it"))
+            }
+            Some(_) => {}
+            None if must_be_known => findings.push(format!(
+                "{module} imports {name}, which has no place in the order"
+            )),
+            None => {}
+        }
+    }
+    findings
+}
+
+/// What follows each `prefix` that starts a path.
+fn paths_after<'a>(code: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+    code.match_indices(prefix).filter_map(move |(at, _)| {
+        let starts = !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+        starts.then(|| &code[at + prefix.len()..])
+    })
+}
+
+/// The first name of a path, or of each path of a group in braces; globs have none.
+fn first_names(rest: &str) -> Vec<String> {
+    let name = |text: &str| -> String {
+        text.trim()
+            .chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect()
+    };
+    let Some(group) = rest.strip_prefix('{') else {
+        return vec![name(rest)]
+            .into_iter()
+            .filter(|name| !name.is_empty())
+            .collect();
+    };
+    let mut depth = 1;
+    let mut parts = vec![String::new()];
+    for c in group.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => parts.push(String::new()),
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+        if let Some(last) = parts.last_mut().filter(|_| c != ',' || depth > 1) {
+            last.push(c);
+        }
+    }
+    parts
+        .iter()
+        .map(|part| name(part))
+        .filter(|name| !name.is_empty() && name != "self")
+        .collect()
+}
+
+fn leftovers(source: &str) -> Vec<String> {
+    let code = code_only(source);
+    let in_code = ["todo!", "unimplemented!", "#[allow(", "#![allow("];
+    let in_comments = [["FIX", "ME"], ["XX", "X"]].map(|parts| parts.concat());
+    let mut findings: Vec<String> = in_code
+        .iter()
+        .filter(|word| code.contains(**word))
+        .map(|word| format!("holds {word}"))
+        .collect();
+    findings.extend(
+        in_comments
+            .iter()
+            .filter(|word| source.contains(word.as_str()))
+            .map(|word| format!("holds {word}")),
+    );
+    findings
+}
+
+/// The paths that the README's map names, from the root.
+fn map_of(readme: &str) -> Option<Vec<String>> {
+    let mut lines = readme.lines();
+    lines.by_ref().find(|line| {
+        line.starts_with('#')
+            && line
+                .to_lowercase()
+                .split_whitespace()
+                .any(|word| word == "map")
+    })?;
+    lines.by_ref().find(|line| line.starts_with("```"))?;
+    let mut parents: Vec<(usize, String)> = Vec::new();
+    let mut paths = Vec::new();
+    for line in lines
+        .take_while(|line| !line.starts_with("```"))
+        .filter(|line| !line.trim().is_empty())
+    {
+        let indent = line.len() - line.trim_start().len();
+        parents.retain(|(other, _)| *other < indent);
+        let name = line.split_whitespace().next()?;
+        let path = parents
+            .last()
+            .map_or(name.to_owned(), |(_, parent)| format!("{parent}{name}"));
+        if path.ends_with('/') {
+            parents.push((indent, path.clone()));
+        }
+        paths.push(path);
+    }
+    Some(paths)
+}
+
+fn report(findings: &[String]) {
+    assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
+}
