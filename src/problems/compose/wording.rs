@@ -69,6 +69,26 @@ pub(super) fn draw(plan: &Plan, pool: Pool, bare: bool, dice: &mut Dice) -> Word
     }
 }
 
+/// Every form that a held-out phrase of the plan can take, in lower case, with the kind of its operation.
+pub(super) fn held_forms(plan: &Plan, names: &Names) -> Vec<(&'static str, String)> {
+    let mut forms = Vec::new();
+    for step in &plan.steps {
+        for template in alternatives(step.op.held) {
+            for nouns in Nouns::of(step.takes) {
+                let phrase = with_second(&with_nouns(template, step, *nouns), names);
+                forms.push((step.op.kind, imperative(&phrase).to_lowercase()));
+                forms.push((step.op.kind, third_person(&phrase).to_lowercase()));
+            }
+        }
+    }
+    forms
+}
+
+/// Fills in the name of the second parameter.
+fn with_second(phrase: &str, names: &Names) -> String {
+    phrase.replace("{u}", names.params.get(1).unwrap_or(&""))
+}
+
 struct Writer<'a> {
     plan: &'a Plan,
     held: bool,
@@ -158,8 +178,7 @@ impl Writer<'_> {
         } else {
             step.op.says
         });
-        let mut phrase =
-            with_nouns(template, step, nouns).replace("{u}", names.params.get(1).unwrap_or(&""));
+        let mut phrase = with_second(&with_nouns(template, step, nouns), names);
         if is_noun(&phrase) {
             let verbs: &[&str] = match (last, phrase.starts_with("whether ")) {
                 (true, true) => &["return", "tell", "check"],
