@@ -1,0 +1,169 @@
+"""The guest: loads the candidate's module, calls its entry point, and says what happened.
+
+Only code, the name of the entry point and arguments ever come in here. What goes out is data for a host that trusts
+none of it, so nothing in this file guards a secret: it gives honest code its typed outcome.
+
+`confine` runs first, so that whatever is imported after it binds the confined functions.
+"""
+
+import confine
+
+import io
+import marshal
+import sys
+from gc import collect, freeze
+
+import encode
+import stdlib
+import wit_world
+
+_loads, _compile, _exec, _StringIO = marshal.loads, compile, exec, io.StringIO
+_Forbidden, _seal = confine.Forbidden, encode.seal
+
+MESSAGE_CHARS = 500
+TRACEBACK_FRAMES = 20
+
+
+class OutputLimit(BaseException):
+    """More was printed than the limits allow. Not an Exception, so that `except Exception: pass` does not eat it."""
+
+
+class Capture(io.StringIO):
+    """Standard output, up to the cap."""
+
+    room = 0
+    overflown = False
+
+    def write(self, text):
+        self.room -= len(text)
+        if self.room < 0:
+            self.overflown = True
+            raise OutputLimit
+        return _StringIO.write(self, text)
+
+
+def printed(out):
+    return _StringIO.getvalue(out).encode("utf-8", "backslashreplace")
+
+
+def class_name(error):
+    name = type.__dict__["__name__"].__get__(type(error))
+    return name if type(name) is str else "?"
+
+
+def message(error):
+    try:
+        text = str(error)
+        text = text if type(text) is str else ""
+    except Exception:
+        text = ""
+    return text[:MESSAGE_CHARS].encode("utf-8", "backslashreplace")
+
+
+def frames(error):
+    """The candidate's own frames, outermost first."""
+    lines = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_filename == "<code>":
+            lines.append("line %d, in %s" % (trace.tb_lineno, code.co_name))
+        trace = trace.tb_next
+    if len(lines) > TRACEBACK_FRAMES:
+        half = TRACEBACK_FRAMES // 2
+        lines[half:-half] = ["... %d more" % (len(lines) - 2 * half)]
+    return "\n".join(lines).encode("utf-8", "backslashreplace")
+
+
+def failure(error):
+    """The status and payload of an exception that reached us."""
+    kind = type(error)
+    if kind is _Forbidden:
+        return "forbidden", message(error)
+    if kind is OutputLimit:
+        return "output", None
+    if kind is MemoryError:
+        return "memory", None
+    return "raised", (class_name(error).encode("utf-8", "backslashreplace"), message(error), frames(error))
+
+
+class WitWorld(wit_world.WitWorld):
+    """The exports of world.wit."""
+
+    entry = None
+    cap = 0
+
+    def begin(self):
+        out = Capture()
+        out.room = self.cap
+        sys.stdout = sys.stderr = out
+        return out
+
+    def load(self, request):
+        code, name, self.cap = _loads(request)
+        out = self.begin()
+        module = {"__name__": "solution" if name else "__main__", "__builtins__": __builtins__}
+        try:
+            try:
+                code = _compile(code, "<code>", "exec")
+            except (SyntaxError, ValueError) as error:
+                # ValueError: NUL bytes or lone surrogates in the source.
+                status, payload = "syntax", message(error)
+            else:
+                _exec(code, module)
+                self.entry = module.get(name) if name else None
+                status, payload = ("loaded", None) if not name or callable(self.entry) else ("missing", None)
+        except BaseException as error:
+            status, payload = failure(error)
+        if out.overflown:
+            status, payload = "output", None
+        return _seal(status, printed(out), payload, self.cap)
+
+    def call(self, args):
+        out = self.begin()
+        try:
+            status, payload = "value", self.entry(*_loads(args)) if self.entry is not None else None
+        except BaseException as error:
+            status, payload = failure(error)
+        try:
+            if out.overflown:
+                status, payload = "output", None
+            return _seal(status, printed(out), payload, self.cap)
+        except BaseException as error:
+            # Only a hostile value gets here: a metaclass whose __hash__ raises, or memory that ran out.
+            status, payload = failure(error)
+            return _seal(status, b"", payload, self.cap)
+
+
+def warm_up():
+    """Runs what most candidates run, so that the snapshot holds the caches it fills."""
+    world = WitWorld()
+    source = """
+import collections, heapq, itertools, math, re
+class Node:
+    def __init__(self, value): self.value = value
+def solve(items):
+    seen = collections.defaultdict(list)
+    for at, item in enumerate(sorted(items)): seen[item].append(Node(at).value)
+    try: raise ValueError(f"{len(items):>3}")
+    except ValueError as error: print(error, re.findall("[a-z]+", "ab 1 cd"))
+    heap = list(items); heapq.heapify(heap)
+    return [dict(seen), tuple(heap), {1.5, None}, "".join(map(str, items)), math.gcd(4, 6), b"x", -10 ** 30]
+"""
+    for _ in range(3):
+        world.load(marshal.dumps((source, "solve", 1 << 16), 2))
+        for args in ([3, 1, 2],), ([],), (1,):
+            world.call(marshal.dumps(args, 2))
+        world.load(marshal.dumps(("def f(:", "f", 1 << 16), 2))
+        world.load(marshal.dumps(("print(sum(range(10)))", "", 1 << 16), 2))
+        world.call(marshal.dumps((), 2))
+
+
+standard = sys.stdout, sys.stderr
+warm_up()
+sys.stdout, sys.stderr = standard
+stdlib.seal()
+confine.seal()
+sys.stdin = io.StringIO("")
+collect()
+freeze()

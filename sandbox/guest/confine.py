@@ -1,0 +1,194 @@
+"""What a candidate finds in place of the outside world: a clock that ticks by itself, entropy with a seed, no files,
+no processes, no threads. The WASI calls behind the originals are stubs that trap; these give an exception to catch.
+
+Import before anything that binds `time.monotonic` or `os.urandom` by name.
+"""
+
+import builtins
+import gc
+import hashlib
+import os
+import sys
+import time
+
+
+class Forbidden(PermissionError):
+    """Raised in place of what the sandbox does not provide."""
+
+
+def _deny(what):
+    def denied(*args, **kwargs):
+        raise Forbidden(what)
+
+    denied.__name__ = what.rpartition(".")[2]
+    return denied
+
+
+# --- the clock: one tick of 100 microseconds a reading, from a fixed start
+
+_now = [1_700_000_000_000_000_000]
+
+
+def _time_ns():
+    _now[0] += 100_000
+    return _now[0]
+
+
+def _time():
+    return _time_ns() / 1e9
+
+
+def _sleep(seconds):
+    _now[0] += max(0, int(seconds * 1e9))
+
+
+def _confine_time():
+    for name in "time", "monotonic", "perf_counter", "process_time", "thread_time":
+        setattr(time, name, _time)
+        setattr(time, name + "_ns", _time_ns)
+    time.sleep = _sleep
+    for name in "gmtime", "localtime", "ctime":
+        original = getattr(time, name)
+        setattr(time, name, lambda seconds=None, original=original: original(_time() if seconds is None else seconds))
+    gmtime, strftime, asctime = time.gmtime, time.strftime, time.asctime
+    time.strftime = lambda format, t=None: strftime(format, gmtime() if t is None else t)
+    time.asctime = lambda t=None: asctime(gmtime() if t is None else t)
+    for name in "clock_gettime", "clock_gettime_ns", "clock_settime", "clock_settime_ns", "clock_getres":
+        if hasattr(time, name):
+            setattr(time, name, _time_ns if name == "clock_gettime_ns" else _deny("time." + name))
+    if hasattr(time, "clock_gettime"):
+        time.clock_gettime = lambda clock: _time()
+        time.clock_gettime_ns = lambda clock: _time_ns()
+
+
+# --- entropy: a hash chain from a fixed seed
+
+_state = [b"gauntlet"]
+
+
+def _urandom(n):
+    blocks = []
+    for _ in range(n // 64 + 1):
+        _state[0] = hashlib.sha512(_state[0]).digest()
+        blocks.append(hashlib.sha512(_state[0] + b"out").digest())
+    return b"".join(blocks)[:n]
+
+
+def _confine_random():
+    os.urandom = _urandom
+    import _random
+    import random
+
+    random._urandom = _urandom
+    seed = random.Random.seed
+
+    def seeded(self, a=None, version=2):
+        return seed(self, int.from_bytes(_urandom(16)) if a is None else a, version)
+
+    # The C constructor asks the operating system for a seed unless it is given one.
+    random.Random.__new__ = staticmethod(lambda cls, *args, **kwargs: _random.Random.__new__(cls, 0))
+    random.Random.seed = seeded
+    random.seed(0)
+
+
+def _patch_type(kind, **members):
+    """Sets attributes of a type written in C: its dict is reachable, and nothing has cached these names yet."""
+    gc.get_referents(kind.__dict__)[0].update(members)
+
+
+def _confine_datetime():
+    import datetime
+
+    def now(cls, tz=None):
+        return cls.fromtimestamp(_time(), tz)
+
+    def utcnow(cls):
+        return cls.fromtimestamp(_time(), datetime.UTC).replace(tzinfo=None)
+
+    def today(cls):
+        return cls.fromtimestamp(_time())
+
+    _patch_type(datetime.datetime, now=classmethod(now), utcnow=classmethod(utcnow), today=classmethod(today))
+    _patch_type(datetime.date, today=classmethod(today))
+
+
+# --- files, processes, threads
+
+_HARMLESS = frozenset("fspath strerror cpu_count get_terminal_size urandom getpid WIFEXITED WEXITSTATUS".split())
+_PROCESS = "fork forkpty system popen kill execv execve spawnv spawnl posix_spawn wait waitpid _exit abort".split()
+
+
+def _confine_os():
+    import posix
+
+    os.environ.clear()
+    names = {name for name in dir(posix) if callable(getattr(posix, name)) and not name.startswith("__")}
+    for name in sorted(names.union(_PROCESS) - _HARMLESS):
+        if isinstance(getattr(posix, name, None), type):
+            continue
+        denied = _deny("os." + name)
+        setattr(os, name, denied)
+        setattr(posix, name, denied)
+    posix.urandom = _urandom
+    os.getcwd = lambda: "/"
+    os.getcwdb = lambda: b"/"
+
+
+def _confine_io():
+    import _io
+    import io
+
+    for module in builtins, io, _io:
+        module.open = _deny("open")
+    for module in io, _io:
+        module.FileIO = module.open_code = _deny("open")
+
+
+def _confine_threads():
+    import _thread
+    import threading
+
+    for name in "start_new_thread", "start_new", "start_joinable_thread":
+        setattr(_thread, name, _deny("threads"))
+    for name in "_start_joinable_thread", "_start_new_thread":
+        if hasattr(threading, name):
+            setattr(threading, name, _deny("threads"))
+
+
+def _confine_processes():
+    import subprocess
+
+    subprocess.Popen.__init__ = _deny("subprocess")
+    try:
+        import socket
+    except ImportError:
+        return
+    socket.socket.__init__ = _deny("socket")
+    for name in "create_connection", "create_server", "getaddrinfo", "gethostbyname", "socketpair":
+        setattr(socket, name, _deny("socket"))
+
+
+def _confine_imports():
+    import importlib.machinery
+
+    # Modules that are not in the snapshot are not found; the file system is never asked.
+    sys.path[:] = []
+    sys.path_hooks[:] = []
+    sys.path_importer_cache.clear()
+    sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter]
+
+
+def seal():
+    """Closes the doors that building the snapshot itself needs open."""
+    _confine_os()
+    _confine_io()
+    _confine_threads()
+    _confine_processes()
+    _confine_imports()
+    _now[0] = 1_700_000_000_000_000_000
+    _state[0] = b"gauntlet"
+
+
+_confine_time()
+_confine_random()
+_confine_datetime()
