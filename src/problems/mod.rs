@@ -1,0 +1,22 @@
+//! Problems: what they are, where their tests come from, and whether those tests are any good.
+//!
+//! - [`schema`]: a problem, its JSONL files, and every check that needs no execution
+//! - [`signature`]: Python function headers
+//! - [`inputs`]: random inputs for a problem, and which of them its validator allows
+//! - [`mutate`]: plausible bugs planted in working code
+//! - [`compose`]: unlimited problems composed of operations
+//! - [`ground`]: drafts become problems by executing their references
+//! - [`validate`]: what a problem must prove in the sandbox before it is used
+
+pub mod compose;
+pub mod draws;
+pub mod ground;
+pub mod inputs;
+pub mod mutate;
+pub mod schema;
+pub mod signature;
+pub mod validate;
+
+pub use schema::{
+    Draft, Flaw, MIN_TESTS, Problem, ProblemError, Split, load_dir, load_jsonl, write_jsonl,
+};
