@@ -35,7 +35,7 @@ pub(super) const NAMED: &[&str] = &[
     "{f} takes {given} and {v3}.",
     "Implement a function {f} that {v3}.",
     "Write a function `{f}` that, given {given}, {v3}.",
-    "Return {np} in {call}.",
+    "{call} should return {np}.",
     "Write a function `{f}` that returns {np}.",
     "Implement {call} to return {np}.",
     "Given {given}, return {np}. Name the function {f}.",

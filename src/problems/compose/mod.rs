@@ -40,6 +40,7 @@ mod ops;
 mod phrase;
 mod plan;
 mod splits;
+mod task;
 mod trace;
 mod wording;
 

@@ -142,7 +142,7 @@ fn random_name(dice: &mut Dice) -> String {
         0 => format!("{word}_{}", dice.between(1, 99)),
         1 => format!("{word}{}", dice.between(1, 20)),
         2 => word.to_owned(),
-        _ => format!("{word}_{}", dice.pick(WORDS)),
+        _ => joined([word, dice.pick(WORDS)]),
     }
 }
 
@@ -152,7 +152,7 @@ fn held_name(dice: &mut Dice) -> String {
         0 => format!("{word}_{}", dice.between(1, 99)),
         1 => format!("{}_{word}", dice.pick(WORDS)),
         2 => format!("{word}_{}", dice.pick(WORDS)),
-        _ => format!("{word}_{}", dice.pick(HELD_WORDS)),
+        _ => joined([word, dice.pick(HELD_WORDS)]),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Fills the templates of operations and bends their verbs.
 
+use super::names::Names;
 use super::op::Kind;
 use super::plan::Step;
 
@@ -59,6 +60,11 @@ pub(super) fn with_nouns(template: &str, step: &Step, nouns: Nouns) -> String {
         .replace("{n}", nouns.many)
         .replace("{one}", nouns.one)
         .replace("{c}", nouns.container)
+}
+
+/// Fills in the name of the second parameter.
+pub(super) fn with_second(template: &str, names: &Names) -> String {
+    template.replace("{u}", names.params.get(1).unwrap_or(&""))
 }
 
 /// Whether a phrase names its result instead of saying what to do.

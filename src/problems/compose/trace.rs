@@ -3,7 +3,7 @@
 use super::dice::{Dice, alternatives};
 use super::names::Names;
 use super::op::{Area, Kind};
-use super::phrase::{Nouns, capitalized, with_nouns};
+use super::phrase::{Nouns, capitalized, with_nouns, with_second};
 use super::plan::{Plan, Step};
 
 /// Pieces (words and single marks) that a whole trace may have.
@@ -220,9 +220,8 @@ impl Trace<'_> {
     }
 
     fn fill(&self, template: &str, step: &Step) -> String {
-        with_nouns(template, step, Nouns::of(step.takes)[0])
-            .replace("{v}", self.variable())
-            .replace("{u}", self.names.params.get(1).unwrap_or(&""))
+        let text = with_nouns(template, step, Nouns::of(step.takes)[0]);
+        with_second(&text, self.names).replace("{v}", self.variable())
     }
 }
 

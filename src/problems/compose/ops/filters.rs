@@ -201,7 +201,7 @@ pub(super) const OPS: &[Op] = &[
         kind: "unique",
         weight: 5,
         takes: &[Kind::Ints, Kind::Words],
-        bars: ORDER | UNIQUE | DIGIT,
+        bars: ORDER | UNIQUE,
         adds: UNIQUE,
         word: "unique | distinct",
         canon: "remove_duplicates | unique | dedupe",

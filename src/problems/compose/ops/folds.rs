@@ -124,7 +124,7 @@ pub(super) const OPS: &[Op] = &[
         word: "mean | average",
         canon: "mean | average",
         asks: "return the mean of a list of numbers, rounded down | compute the average of a list, rounded down",
-        says: "the mean, rounded down | the average of the {n}, rounded down | the whole part of the mean, rounded down | the mean of the {n}, rounding down",
+        says: "the mean, rounded down | the average of the {n}, rounded down | the mean of the {n}, rounding down | the average of all the {n}, rounded down",
         held: "take the average, rounding down | the mean of all the {n}, rounded down",
         nouns: "the mean, rounded down, of {x} | the average, rounded down, of {x}",
         why: "the total is shared by the count | a mean needs at least one {one} | dividing by zero must not happen",

@@ -246,7 +246,7 @@ pub(super) const OPS: &[Op] = &[
         kind: "to_strings",
         gives: Some(Kind::Words),
         weight: 2,
-        adds: 0,
+        adds: BOUND,
         clears: !UNIQUE,
         word: "strings | texts",
         canon: "to_strings",
