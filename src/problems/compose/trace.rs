@@ -264,7 +264,7 @@ fn order_remark(first: &Step, second: &Step) -> &'static str {
         }
         (Area::Sort, Area::Map) => "the order is that before the change",
         (Area::Filter, Area::Fold) => "dropped {n} must not reach the end | filter before folding",
-        (Area::Map, Area::Fold) => "the fold sees the changed {n}",
+        (Area::Map, Area::Fold) => "change first, fold after",
         (Area::Slice, Area::Fold) => "the rest does not count",
         (Area::Slice, Area::Map) => "only what is kept needs changing",
         (Area::Map, Area::Slice) => "changing all and then slicing is fine",
@@ -279,7 +279,7 @@ fn order_remark(first: &Step, second: &Step) -> &'static str {
         (Area::Text, Area::Slice) => "positions are those after the change",
         (Area::Slice, Area::Text) => "only what is kept changes",
         (Area::Text, Area::Fold) => "the change comes before the measure",
-        (Area::Fold, Area::Number) => "the list is gone by then",
+        (Area::Fold, Area::Number) => "from there on it is one number",
         (Area::Number, Area::Fold) => "one number becomes many and one again",
         _ => "",
     }

@@ -1,4 +1,4 @@
-//! Operations on one string.
+//! Operations that change one string.
 
 use crate::problems::compose::op::{Area, Kind, Op, PLAIN, Param, fact::*};
 
@@ -9,37 +9,7 @@ const CHANGE: Op = Op {
     ..PLAIN
 };
 
-const TO_INT: Op = Op {
-    area: Area::Fold,
-    takes: &[Kind::Text],
-    gives: Some(Kind::Int),
-    adds: NONNEG | SMALL,
-    clears: !0,
-    on_empty: "0",
-    ..PLAIN
-};
-
 pub(super) const OPS: &[Op] = &[
-    Op {
-        kind: "split",
-        gives: Some(Kind::Words),
-        weight: 9,
-        bars: SPLIT | STRIPPED | DIGIT | SORTED | UNIQUE,
-        adds: SPLIT,
-        clears: SLICED | ORDER,
-        word: "words | split",
-        canon: "split_words",
-        asks: "split a string into words | return the list of words in a string",
-        says: "split the {c} into words | split it into words at spaces | cut the {c} into its words | take the words of the {c} | break the {c} into words",
-        held: "break it into words | cut the {c} into words at spaces",
-        nouns: "the words of {x} | the words in {x}",
-        why: "spaces part the words | the {c} falls into words | words are what the next step needs",
-        step: "split into words",
-        arrow: "words of {v}",
-        holds: "no spaces inside",
-        expr: "{v}.split()",
-        ..CHANGE
-    },
     Op {
         kind: "upper",
         weight: 5,
@@ -325,114 +295,6 @@ pub(super) const OPS: &[Op] = &[
         arrow: "x + {k} mod 26 for letters of {v}",
         holds: "length unchanged",
         expr: "''.join(chr((ord(x) - 97 + {k}) % 26 + 97) if 'a' <= x <= 'z' else x for x in {v})",
-        ..CHANGE
-    },
-    Op {
-        kind: "length",
-        weight: 5,
-        bars: ORDER | CASE | TURNED | SLICED | LETTER | BOUND | SORTED,
-        word: "length | size",
-        canon: "string_length | length",
-        asks: "return the length of a string | count the characters in a string",
-        says: "the length | the length of the {c} | how many {n} there are | count the {n}",
-        held: "the count of {n} | count how many {n} there are",
-        nouns: "the length of {x}",
-        why: "only the length matters | how many {n} remain is the answer | the {n} are counted, whatever they are",
-        step: "length",
-        arrow: "length of {v}",
-        expr: "len({v})",
-        ..TO_INT
-    },
-    Op {
-        kind: "count_vowels",
-        weight: 5,
-        equals: "keep_vowels length",
-        bars: ORDER | CASE | STRIPPED | TURNED | DIGIT | SORTED,
-        word: "vowel_count | vowels",
-        canon: "count_vowels",
-        asks: "count the vowels in a string | return the number of vowels in a string",
-        says: "count the vowels | the number of vowels | how many vowels there are | count its vowels",
-        held: "the count of vowels | count how many vowels there are",
-        nouns: "the number of vowels in {x}",
-        why: "vowels are counted, capitals too | each of a, e, i, o, u adds one | whatever is no vowel adds nothing",
-        step: "count vowels",
-        arrow: "count x in {v} where vowel",
-        expr: "sum(x in 'aeiouAEIOU' for x in {v})",
-        ..TO_INT
-    },
-    Op {
-        kind: "count_letter",
-        weight: 5,
-        params: &[Param::Letter("aeilnorst")],
-        bars: ORDER | CASE | STRIPPED | LETTER | UNIQUE | TURNED | DIGIT | SORTED,
-        word: "count_letter | occurrences",
-        canon: "count_letter | count_char",
-        asks: "count how often {k} occurs in a string",
-        says: "count every {k} | the number of times {k} occurs | how many times {k} occurs | count how often {k} occurs",
-        held: "how many {k} there are | count how many times {k} occurs",
-        nouns: "the number of {k} in {x}",
-        why: "each {k} adds one | only {k} counts, and only in that case | the rest of the {n} does not matter",
-        step: "count {k}",
-        arrow: "count of {k} in {v}",
-        expr: "{v}.count({k})",
-        ..TO_INT
-    },
-    Op {
-        kind: "count_upper",
-        weight: 3,
-        bars: ORDER | CASE | STRIPPED | TURNED | DIGIT | SORTED,
-        word: "capitals",
-        canon: "count_upper | count_capitals",
-        asks: "count the capital letters in a string",
-        says: "count the capitals | the number of capitals | how many letters are in upper case | count the letters in upper case",
-        held: "how many capitals there are | the number of letters in upper case",
-        nouns: "the number of capitals in {x}",
-        why: "each capital adds one | small letters and marks add nothing | only upper case counts",
-        step: "count capitals",
-        arrow: "count x in {v} where upper",
-        expr: "sum(x.isupper() for x in {v})",
-        ..TO_INT
-    },
-    Op {
-        kind: "is_palindrome",
-        gives: Some(Kind::Bool),
-        area: Area::Fold,
-        weight: 4,
-        bars: ORDER | SLICED | TURNED | SORTED,
-        clears: !0,
-        word: "palindrome | mirror",
-        canon: "is_palindrome",
-        asks: "check whether a string is a palindrome | return True if a string is a palindrome",
-        says: "whether the {c} is a palindrome | whether it is a palindrome | whether it equals its reverse | check whether it reads the same backwards",
-        held: "whether the {c} reads the same backwards | whether the {c} equals its reverse",
-        nouns: "whether {x} is a palindrome",
-        why: "reading backwards must change nothing | the reverse has to be the same | both ends must mirror each other",
-        note: "case counts",
-        step: "palindrome?",
-        arrow: "{v} = reversed {v}",
-        on_empty: "True",
-        expr: "{v} == {v}[::-1]",
-        ..CHANGE
-    },
-    Op {
-        kind: "characters",
-        gives: Some(Kind::Words),
-        weight: 2,
-        bars: SPLIT | LETTER | DIGIT,
-        adds: BOUND | LETTER | DIGIT,
-        clears: ORDER,
-        word: "chars | characters",
-        canon: "list_characters",
-        asks: "turn a string into the list of its characters",
-        says: "turn the {c} into a list of its {n} | split the {c} into its {n} | make a list of the {n} | take the {c} apart into its {n}",
-        held: "split it into its {n} | make a list of its {n}",
-        nouns: "the list of {n} of {x}",
-        why: "each {one} becomes an element | the {c} falls into single {n} | a list of {n} comes out",
-        step: "list the characters",
-        arrow: "characters of {v}",
-        holds: "one letter each",
-        on_empty: "[]",
-        expr: "list({v})",
         ..CHANGE
     },
 ];
