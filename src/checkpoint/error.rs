@@ -1,0 +1,167 @@
+//! What can go wrong with a checkpoint, each with the place it went wrong at.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::architecture::ArchitectureMismatch;
+
+/// Why a checkpoint could not be written, found, read or trusted.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The operating system refused an operation.
+    #[error("cannot {action} {}: {cause}", path.display())]
+    Io {
+        /// The operation, as in "cannot *create* ..".
+        action: &'static str,
+        /// What it was applied to.
+        path: PathBuf,
+        /// The operating system's answer.
+        cause: io::Error,
+    },
+    /// The target volume is too full for the checkpoint; nothing was written.
+    #[error(
+        "{}: a checkpoint of {needed} bytes does not fit, {free} bytes are free; free some space, \
+         lower `keep_last`, or choose another volume",
+        path.display()
+    )]
+    NoSpace {
+        /// The directory the checkpoint was meant for.
+        path: PathBuf,
+        /// Bytes the checkpoint takes.
+        needed: u64,
+        /// Bytes the volume has.
+        free: u64,
+    },
+    /// A checkpoint of this name is there already, and committed checkpoints are never overwritten.
+    #[error("{} exists already; a committed checkpoint is never overwritten", path.display())]
+    Exists {
+        /// The checkpoint in the way.
+        path: PathBuf,
+    },
+    /// Another process writes checkpoints to the same directory.
+    #[error("{} is in use by another training ({holder})", path.display())]
+    Busy {
+        /// The directory of checkpoints.
+        path: PathBuf,
+        /// What the holder said about itself.
+        holder: String,
+    },
+    /// A name that could lead out of its directory, or that a file system may not take.
+    #[error("{name:?} is not a name for {what}: {reason}")]
+    Name {
+        /// What the name was to name.
+        what: &'static str,
+        /// The name as given.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// No such checkpoint; says which there are.
+    #[error("no checkpoint {wanted:?} in {place}{}", Available(available))]
+    NotFound {
+        /// What was asked for.
+        wanted: String,
+        /// Where it was looked for.
+        place: String,
+        /// What there is instead.
+        available: Vec<String>,
+    },
+    /// Bytes are not those that were written.
+    #[error("{}: damaged: expected {expected}, found {found}", Place { file, entry: entry.as_deref() })]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// The archive entry inside it, where the damage is inside one.
+        entry: Option<String>,
+        /// What the manifest says.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A `.pt` file that is not one, or that asks for something outside the closed list.
+    #[error("{}: {reason}", Place { file, entry: Some(entry) })]
+    Pt {
+        /// The file.
+        file: PathBuf,
+        /// The archive entry at fault, or the part of the archive.
+        entry: String,
+        /// What was refused and where.
+        reason: String,
+    },
+    /// A file that is whole but does not say what it should.
+    #[error("{}: {reason}", file.display())]
+    Invalid {
+        /// The file.
+        file: PathBuf,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// The weights belong to another architecture.
+    #[error(transparent)]
+    Architecture(#[from] ArchitectureMismatch),
+    /// What was given to be saved cannot be saved.
+    #[error("cannot save {what}: {reason}")]
+    Unsavable {
+        /// The value.
+        what: String,
+        /// What stands in the way.
+        reason: String,
+    },
+    /// The checkpoint is committed and durable, but `latest` or `best` still names its predecessor.
+    #[error("{} is saved, but the link {link:?} could not be moved to it: {cause}", checkpoint.display())]
+    Link {
+        /// The committed checkpoint.
+        checkpoint: PathBuf,
+        /// The link.
+        link: &'static str,
+        /// Why it did not move.
+        cause: Box<CheckpointError>,
+    },
+}
+
+impl CheckpointError {
+    /// Wraps an error of the operating system, for use in `map_err`.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self::Io {
+            action,
+            path: path.into(),
+            cause,
+        }
+    }
+
+    /// A whole file with the wrong content.
+    pub(super) fn invalid(file: &Path, reason: impl Into<String>) -> Self {
+        Self::Invalid {
+            file: file.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// A file and the entry inside it.
+struct Place<'a> {
+    file: &'a Path,
+    entry: Option<&'a str>,
+}
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        self.entry.map_or(Ok(()), |entry| write!(f, ": {entry}"))
+    }
+}
+
+/// The end of "no such checkpoint": what there is.
+struct Available<'a>(&'a [String]);
+
+impl std::fmt::Display for Available<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            [] => write!(f, "; there are no checkpoints"),
+            names => write!(f, "; there are: {}", names.join(", ")),
+        }
+    }
+}

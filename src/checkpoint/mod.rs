@@ -1,0 +1,50 @@
+//! Checkpoints that are whole or absent, verified before use, and readable by Python's torch.
+//!
+//! - [`Store`]: the checkpoints of one run. [`Store::save`] commits a directory atomically.
+//! - [`Checkpoint`]: one of them, opened. Files are verified and read when asked for.
+//! - [`PlayerState`]: a player's weights and optimizer; [`PlayerFile`] is its file, opened.
+//! - [`Runs`]: all runs below `outputs/`, to find a checkpoint by what a person calls it.
+//! - [`pt`]: the `.pt` format itself.
+//!
+//! ```no_run
+//! # use gauntlet::checkpoint::*;
+//! # fn example(request: SaveRequest) -> Result<(), CheckpointError> {
+//! let store = Store::create("outputs/tiny/20251122_095803".as_ref())?;
+//! let saved = store.save(request)?;
+//! println!("saved {}", saved.path.display());
+//!
+//! let checkpoint = Runs::new("outputs").find("best", None)?;
+//! let weights = checkpoint.generator()?.model_state_dict()?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod architecture;
+mod clock;
+mod commit;
+mod error;
+mod format;
+mod manifest;
+mod names;
+mod opened;
+pub mod pt;
+mod resolve;
+mod retention;
+mod save;
+mod storage;
+mod store;
+
+pub use architecture::{ArchitectureMismatch, Difference, NamedShape, check_architecture};
+pub use clock::{parse_utc, stamp, utc};
+pub use error::CheckpointError;
+pub use format::{
+    FORMAT_VERSION, Moments, OptimizerState, ParamGroup, PlayerFile, PlayerState, TensorInfo,
+};
+pub use manifest::{CheckpointKind, FileRecord, MANIFEST, Manifest, Parent};
+pub use names::{BEST, LATEST};
+pub use opened::Checkpoint;
+pub use resolve::{Resumable, Runs, Skipped};
+pub use retention::{Candidate, Retention, RetentionError, Strategy};
+pub use save::{DISCRIMINATOR, GENERATOR, SaveJob, SaveRequest};
+pub use storage::{EntryKind, LocalStorage, Lock, Storage, StorageFile};
+pub use store::{CHECKPOINTS, Listed, Saved, Store};

@@ -1,0 +1,85 @@
+//! Names that stay inside their directory on any file system.
+
+use super::CheckpointError;
+
+/// The link to the newest checkpoint of a run.
+pub const LATEST: &str = "latest";
+
+/// The link to the checkpoint with the best validation score of a run.
+pub const BEST: &str = "best";
+
+/// Directories being written start with this.
+pub(super) const TEMPORARY: &str = ".tmp-";
+
+/// Directories being deleted start with this.
+pub(super) const TRASH: &str = ".trash-";
+
+/// What is wrong with a name, if anything. Good names are 1 to 100 letters, digits, `.`, `_`, `-`
+/// and `+`, and do not start with a dot or a dash.
+fn fault(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        return Some("it is empty");
+    }
+    if name.len() > 100 {
+        return Some("it is longer than 100 bytes");
+    }
+    if name.starts_with(['.', '-']) {
+        return Some("it starts with a dot or a dash");
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
+    if !name.chars().all(plain) {
+        return Some("it has characters other than letters, digits and . _ - +");
+    }
+    None
+}
+
+/// Checks a name of a file, a player or a run.
+pub(super) fn check(what: &'static str, name: &str) -> Result<(), CheckpointError> {
+    match fault(name) {
+        None => Ok(()),
+        Some(reason) => Err(CheckpointError::Name {
+            what,
+            name: name.into(),
+            reason,
+        }),
+    }
+}
+
+/// Checks the name of a checkpoint that is to be written.
+pub(super) fn check_new(name: &str) -> Result<(), CheckpointError> {
+    check("a checkpoint", name)?;
+    if [LATEST, BEST].contains(&name) {
+        let reason = "it is the name of a link";
+        return Err(CheckpointError::Name {
+            what: "a checkpoint",
+            name: name.into(),
+            reason,
+        });
+    }
+    Ok(())
+}
+
+/// Whether a path with `/` is made of good names alone.
+pub(super) fn is_plain_path(path: &str) -> bool {
+    path.split('/').all(|part| fault(part).is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_names_are_refused() {
+        for name in ["stage_3", "step_000120", "my-run.v2+x", "a"] {
+            check_new(name).unwrap();
+        }
+        let long = "x".repeat(101);
+        for name in [
+            "", ".", "..", "../x", "a/b", "a\\b", ".hidden", "-rf", "a b", "é", "a\n", &long,
+            "best",
+        ] {
+            assert!(check_new(name).is_err(), "{name:?}");
+        }
+        assert!(is_plain_path("prompts/stage_1.j2"));
+    }
+}

@@ -1,0 +1,266 @@
+//! A committed checkpoint, opened for reading.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use super::CheckpointError;
+use super::format::PlayerFile;
+use super::manifest::{FileRecord, MANIFEST, MAX_MANIFEST, Manifest, Parent};
+use super::pt::{Mapped, PtFile};
+use super::save::{DISCRIMINATOR, GENERATOR};
+use super::storage::{EntryKind, LocalStorage, Storage};
+
+/// A committed checkpoint. Every file is verified against the manifest before it is used, and
+/// only the files that are asked for are read.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    manifest: Manifest,
+    manifest_hash: String,
+}
+
+impl Checkpoint {
+    /// Opens the checkpoint in a directory; a link to one is followed.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let path = std::fs::canonicalize(path).map_err(CheckpointError::io("open", path))?;
+        let (manifest, manifest_hash) = read_manifest(&LocalStorage, &path)?;
+        Ok(Self {
+            path,
+            manifest,
+            manifest_hash,
+        })
+    }
+
+    /// The checkpoint's directory, links resolved.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the checkpoint says about itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// BLAKE3 of manifest.json, which stands for the whole content.
+    pub fn manifest_hash(&self) -> &str {
+        &self.manifest_hash
+    }
+
+    /// How a run that goes on from here refers to this checkpoint.
+    pub fn as_parent(&self) -> Parent {
+        let name = |path: Option<&Path>| {
+            let name = path.and_then(Path::file_name).unwrap_or_default();
+            name.to_string_lossy().into_owned()
+        };
+        // outputs/<run name>/<timestamp>/checkpoints/<name>
+        let run = self.path.parent().and_then(Path::parent);
+        Parent {
+            run: format!("{}/{}", name(run.and_then(Path::parent)), name(run)),
+            name: name(Some(&self.path)),
+            manifest: self.manifest_hash.clone(),
+        }
+    }
+
+    /// The generator.
+    pub fn generator(&self) -> Result<PlayerFile, CheckpointError> {
+        self.player(GENERATOR)
+    }
+
+    /// The discriminator.
+    pub fn discriminator(&self) -> Result<PlayerFile, CheckpointError> {
+        self.player(DISCRIMINATOR)
+    }
+
+    /// Names of all players.
+    pub fn players(&self) -> Vec<&str> {
+        self.manifest
+            .files
+            .iter()
+            .filter_map(|record| record.path.strip_suffix(".pt"))
+            .collect()
+    }
+
+    /// Opens a player's file. Its weights are read and verified one by one when asked for.
+    pub fn player(&self, name: &str) -> Result<PlayerFile, CheckpointError> {
+        let path = format!("{name}.pt");
+        let record = self.record(&path)?;
+        let file = self.path.join(&path);
+        let Some(digest) = record.digest() else {
+            let reason = format!("has no hashes of the entries of {path}");
+            return Err(CheckpointError::invalid(&self.path.join(MANIFEST), reason));
+        };
+        PlayerFile::open_verified(&file, record.size, &digest)
+    }
+
+    /// Content of metrics.json.
+    pub fn metrics(&self) -> Result<Json, CheckpointError> {
+        self.json("metrics.json")
+    }
+
+    /// Content of training_config.json.
+    pub fn training_config(&self) -> Result<Json, CheckpointError> {
+        self.json("training_config.json")
+    }
+
+    /// Content of trainer_state.json, in the trainer's own form.
+    pub fn trainer_state<T: DeserializeOwned>(&self) -> Result<T, CheckpointError> {
+        self.json("trainer_state.json")
+    }
+
+    /// Content of mistake_book.jsonl.
+    pub fn mistake_book(&self) -> Result<String, CheckpointError> {
+        self.text("mistake_book.jsonl")
+    }
+
+    /// Content of tokenizer.json.
+    pub fn tokenizer(&self) -> Result<String, CheckpointError> {
+        self.text("tokenizer.json")
+    }
+
+    /// File name and content of every prompt template.
+    pub fn prompts(&self) -> Result<Vec<(String, String)>, CheckpointError> {
+        let names = self
+            .manifest
+            .files
+            .iter()
+            .filter_map(|r| r.path.strip_prefix("prompts/"));
+        names
+            .map(|name| Ok((name.into(), self.text(&format!("prompts/{name}"))?)))
+            .collect()
+    }
+
+    /// A file's bytes, verified.
+    pub fn file(&self, path: &str) -> Result<Vec<u8>, CheckpointError> {
+        let record = self.record(path)?;
+        let file = self.path.join(path);
+        let map = Mapped::open(&file).map_err(CheckpointError::io("open", &file))?;
+        check_hash(&file, record, &map)?;
+        Ok(map.to_vec())
+    }
+
+    /// Reads every byte; gives everything that is not as the manifest says.
+    pub fn verify(&self) -> Vec<CheckpointError> {
+        let mut faults: Vec<_> = self
+            .manifest
+            .files
+            .iter()
+            .filter_map(|r| self.verify_file(r).err())
+            .collect();
+        self.find_strangers(&LocalStorage, "", &mut faults);
+        faults
+    }
+
+    fn verify_file(&self, record: &FileRecord) -> Result<(), CheckpointError> {
+        let file = self.path.join(&record.path);
+        let map = Mapped::open(&file).map_err(CheckpointError::io("open", &file))?;
+        let Err(fault) = check_hash(&file, record, &map) else {
+            return Ok(());
+        };
+        // A `.pt` file can say which entry it is.
+        if let (Some(digest), true) = (record.digest(), map.len() as u64 == record.size) {
+            PtFile::open_verified(&file, record.size, &digest)?.verify_entries()?;
+        }
+        Err(fault)
+    }
+
+    fn find_strangers(
+        &self,
+        storage: &dyn Storage,
+        below: &str,
+        faults: &mut Vec<CheckpointError>,
+    ) {
+        let dir = self.path.join(below);
+        let listed = match storage
+            .list(&dir)
+            .map_err(CheckpointError::io("list", &dir))
+        {
+            Ok(listed) => listed,
+            Err(fault) => return faults.push(fault),
+        };
+        for (name, kind) in listed {
+            let path = if below.is_empty() {
+                name
+            } else {
+                format!("{below}/{name}")
+            };
+            match kind {
+                EntryKind::Dir => self.find_strangers(storage, &path, faults),
+                _ if path == MANIFEST || self.manifest.file(&path).is_some() => {}
+                _ => {
+                    let reason = "is not in the manifest";
+                    faults.push(CheckpointError::invalid(&self.path.join(path), reason));
+                }
+            }
+        }
+    }
+
+    fn record(&self, path: &str) -> Result<&FileRecord, CheckpointError> {
+        self.manifest.file(path).ok_or_else(|| {
+            let listed: Vec<&str> = self
+                .manifest
+                .files
+                .iter()
+                .map(|r| r.path.as_str())
+                .collect();
+            let reason = format!("lists no {path}; it lists: {}", listed.join(", "));
+            CheckpointError::invalid(&self.path.join(MANIFEST), reason)
+        })
+    }
+
+    fn text(&self, path: &str) -> Result<String, CheckpointError> {
+        String::from_utf8(self.file(path)?)
+            .map_err(|e| CheckpointError::invalid(&self.path.join(path), e.to_string()))
+    }
+
+    fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, CheckpointError> {
+        serde_json::from_slice(&self.file(path)?)
+            .map_err(|e| CheckpointError::invalid(&self.path.join(path), e.to_string()))
+    }
+}
+
+/// Reads and checks the manifest in a directory; gives it with its hash.
+pub(super) fn read_manifest(
+    storage: &dyn Storage,
+    dir: &Path,
+) -> Result<(Manifest, String), CheckpointError> {
+    let file = dir.join(MANIFEST);
+    let bytes = storage
+        .read(&file, MAX_MANIFEST)
+        .map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound => CheckpointError::invalid(
+                dir,
+                "is not a committed checkpoint: it has no manifest.json",
+            ),
+            _ => CheckpointError::Io {
+                action: "read",
+                path: file.clone(),
+                cause,
+            },
+        })?;
+    let manifest = Manifest::parse(&file, &bytes)?;
+    Ok((manifest, blake3::hash(&bytes).to_hex().to_string()))
+}
+
+fn check_hash(file: &Path, record: &FileRecord, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let damaged = |expected, found| CheckpointError::Damaged {
+        file: file.into(),
+        entry: None,
+        expected,
+        found,
+    };
+    if bytes.len() as u64 != record.size {
+        let found = format!("{} bytes", bytes.len());
+        return Err(damaged(format!("{} bytes", record.size), found));
+    }
+    let found = blake3::hash(bytes).to_hex();
+    if found.as_str() != record.blake3 {
+        return Err(damaged(
+            format!("BLAKE3 {}", record.blake3),
+            found.to_string(),
+        ));
+    }
+    Ok(())
+}

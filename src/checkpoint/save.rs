@@ -1,0 +1,149 @@
+//! What the trainer hands over to be saved, and the form in which it can go to another thread.
+
+use serde_json::Value as Json;
+
+use super::CheckpointError;
+use super::format::PlayerState;
+use super::manifest::{CheckpointKind, Parent};
+use super::names;
+use super::pt::{HostTensor, PtValue};
+
+/// Name of the generator among the players; its file is `generator.pt`.
+pub const GENERATOR: &str = "generator";
+
+/// Name of the discriminator among the players; its file is `discriminator.pt`.
+pub const DISCRIMINATOR: &str = "discriminator";
+
+/// Everything a checkpoint is made of, tensors still in libtorch.
+#[derive(Debug)]
+pub struct SaveRequest {
+    /// The directory's name, as in `stage_3`, `final` or `step_000120`.
+    pub name: String,
+    /// What the checkpoint is for. Of a sampler checkpoint the optimizers are left out.
+    pub kind: CheckpointKind,
+    /// The stage that is finished, or in progress; 0 is warm-up.
+    pub stage: i64,
+    /// Training steps made.
+    pub step: u64,
+    /// The validation score, if this state was validated.
+    pub score: Option<f64>,
+    /// Every player by name, each with a file of its own.
+    pub players: Vec<(String, PlayerState)>,
+    /// Content of metrics.json.
+    pub metrics: Json,
+    /// Content of training_config.json: the resolved configuration.
+    pub training_config: Json,
+    /// Content of trainer_state.json. Its form is the trainer's; see
+    /// [`super::Checkpoint::trainer_state`]. A float that is not finite would read back as null.
+    pub trainer_state: Json,
+    /// Content of mistake_book.jsonl.
+    pub mistake_book: String,
+    /// Content of tokenizer.json.
+    pub tokenizer: String,
+    /// File name and content of every prompt template.
+    pub prompts: Vec<(String, String)>,
+    /// The checkpoint the run was resumed from.
+    pub parent: Option<Parent>,
+    /// Whether `best` shall point here.
+    pub set_best: bool,
+}
+
+/// A checkpoint as plain bytes: [`Send`], and independent of the tensors it was taken from.
+#[derive(Debug)]
+pub struct SaveJob {
+    pub(super) name: String,
+    pub(super) kind: CheckpointKind,
+    pub(super) stage: i64,
+    pub(super) step: u64,
+    pub(super) score: Option<f64>,
+    pub(super) parent: Option<Parent>,
+    pub(super) set_best: bool,
+    pub(super) players: Vec<(String, PtValue<HostTensor>)>,
+    pub(super) files: Vec<(String, Vec<u8>)>,
+}
+
+impl SaveRequest {
+    /// Copies everything that may change under training. This is all the trainer has to wait for.
+    pub fn snapshot(mut self) -> Result<SaveJob, CheckpointError> {
+        names::check_new(&self.name)?;
+        let mut players = Vec::with_capacity(self.players.len());
+        for (name, player) in &mut self.players {
+            names::check("a player", name)?;
+            if self.kind == CheckpointKind::Sampler {
+                player.optimizer = None;
+            }
+            players.push((format!("{name}.pt"), player.snapshot()?));
+        }
+        let mut files = vec![
+            ("tokenizer.json".to_string(), self.tokenizer.into_bytes()),
+            ("metrics.json".to_string(), json_text(&self.metrics)),
+            (
+                "training_config.json".to_string(),
+                json_text(&self.training_config),
+            ),
+            (
+                "trainer_state.json".to_string(),
+                json_text(&self.trainer_state),
+            ),
+            (
+                "mistake_book.jsonl".to_string(),
+                self.mistake_book.into_bytes(),
+            ),
+        ];
+        for (name, text) in self.prompts {
+            names::check("a prompt", &name)?;
+            files.push((format!("prompts/{name}"), text.into_bytes()));
+        }
+        let mut paths: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
+        paths.extend(players.iter().map(|(path, _)| path.as_str()));
+        paths.sort_unstable();
+        if let Some(pair) = paths.windows(2).find(|pair| pair[0] == pair[1]) {
+            let reason = "two files of the checkpoint have this name".into();
+            return Err(CheckpointError::Unsavable {
+                what: pair[0].into(),
+                reason,
+            });
+        }
+        Ok(SaveJob {
+            name: self.name,
+            kind: self.kind,
+            stage: self.stage,
+            step: self.step,
+            score: self.score,
+            parent: self.parent,
+            set_best: self.set_best,
+            players,
+            files,
+        })
+    }
+}
+
+impl SaveJob {
+    /// Bytes that the checkpoint will take on disk, rounded up generously.
+    pub fn size(&self) -> u64 {
+        let players = self.players.iter().map(|(_, value)| value_size(value));
+        let files = self
+            .files
+            .iter()
+            .map(|(_, bytes)| bytes.len() as u64 + 4096);
+        players.chain(files).sum::<u64>() + (64 << 10)
+    }
+}
+
+/// A value's share of a `.pt` file, with the entry's headers and its lines in the manifest.
+fn value_size(value: &PtValue<HostTensor>) -> u64 {
+    match value {
+        PtValue::Tensor(tensor) => tensor.bytes().len() as u64 + 1024,
+        PtValue::List(items) | PtValue::Tuple(items) => items.iter().map(value_size).sum(),
+        PtValue::Dict(items) => items
+            .iter()
+            .map(|(k, v)| value_size(k) + value_size(v))
+            .sum(),
+        PtValue::Str(text) => text.len() as u64 + 8,
+        _ => 24,
+    }
+}
+
+fn json_text(json: &Json) -> Vec<u8> {
+    format!("{json:#}\n").into_bytes()
+}

@@ -1,0 +1,188 @@
+//! The file system as checkpoints use it: a seam for faults in tests and for other stores.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::pt::Mapped;
+
+/// What an entry of a directory is, links not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link.
+    Link,
+    /// A device, a socket, a pipe.
+    Other,
+}
+
+/// A file being written.
+pub trait StorageFile: Write + Send {
+    /// Returns once the bytes written so far would survive a crash.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// Every operation on the file system that saving, finding and deleting checkpoints needs.
+///
+/// Each method is one step that can fail, or be the last one before a crash.
+pub trait Storage: Send + Sync {
+    /// Creates a directory and those above it.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Creates a directory that must not exist yet.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Creates a file that must not exist yet.
+    fn create_file(&self, file: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// Returns once the directory's entries would survive a crash.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Renames a directory to a name that must be free.
+    fn rename_dir(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Renames a link, replacing the link that is there, in one step.
+    fn replace_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Creates a symbolic link.
+    fn symlink(&self, target: &Path, link: &Path) -> io::Result<()>;
+    /// Where a symbolic link points.
+    fn read_link(&self, link: &Path) -> io::Result<PathBuf>;
+    /// What is at a path, links not followed.
+    fn kind(&self, path: &Path) -> io::Result<EntryKind>;
+    /// The names in a directory.
+    fn list(&self, dir: &Path) -> io::Result<Vec<(String, EntryKind)>>;
+    /// A file's bytes; `Err` of kind `FileTooLarge` past `limit`.
+    fn read(&self, file: &Path, limit: u64) -> io::Result<Vec<u8>>;
+    /// Removes a file or a link.
+    fn remove_file(&self, file: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Bytes that can still be written to the volume.
+    fn free_space(&self, dir: &Path) -> io::Result<u64>;
+    /// Takes a lock that lasts until the guard is dropped or the process ends. `Err` holds what
+    /// the present owner wrote, when there is one.
+    fn lock(&self, file: &Path, holder: &str) -> io::Result<Result<Lock, String>>;
+}
+
+/// Held as long as it lives.
+pub struct Lock(#[expect(dead_code, reason = "the lock ends when the file is closed")] File);
+
+/// The local file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LocalStorage;
+
+impl StorageFile for File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+impl From<fs::FileType> for EntryKind {
+    fn from(file_type: fs::FileType) -> Self {
+        if file_type.is_symlink() {
+            Self::Link
+        } else if file_type.is_dir() {
+            Self::Dir
+        } else if file_type.is_file() {
+            Self::File
+        } else {
+            Self::Other
+        }
+    }
+}
+
+impl Storage for LocalStorage {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir(dir)
+    }
+
+    fn create_file(&self, file: &Path) -> io::Result<Box<dyn StorageFile>> {
+        Ok(Box::new(File::create_new(file)?))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn rename_dir(&self, from: &Path, to: &Path) -> io::Result<()> {
+        // rename(2) by itself replaces an empty directory; a full one it refuses. Ours are full,
+        // so that this check is for a clear error, not for safety.
+        if fs::symlink_metadata(to).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        fs::rename(from, to)
+    }
+
+    fn replace_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn symlink(&self, target: &Path, link: &Path) -> io::Result<()> {
+        std::os::unix::fs::symlink(target, link)
+    }
+
+    fn read_link(&self, link: &Path) -> io::Result<PathBuf> {
+        fs::read_link(link)
+    }
+
+    fn kind(&self, path: &Path) -> io::Result<EntryKind> {
+        Ok(fs::symlink_metadata(path)?.file_type().into())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<(String, EntryKind)>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            // A name that is not UTF-8 is none of ours.
+            if let Ok(name) = entry.file_name().into_string() {
+                entries.push((name, entry.file_type()?.into()));
+            }
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    fn read(&self, file: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let map = Mapped::open(file)?;
+        if map.len() as u64 > limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(map.to_vec())
+    }
+
+    fn remove_file(&self, file: &Path) -> io::Result<()> {
+        fs::remove_file(file)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir)
+    }
+
+    fn free_space(&self, dir: &Path) -> io::Result<u64> {
+        let volume = rustix::fs::statvfs(dir)?;
+        Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
+    }
+
+    fn lock(&self, file: &Path, holder: &str) -> io::Result<Result<Lock, String>> {
+        let mut options = OpenOptions::new();
+        let mut lock = options
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .read(true)
+            .open(file)?;
+        match lock.try_lock() {
+            Ok(()) => {
+                lock.set_len(0)?;
+                lock.write_all(holder.as_bytes())?;
+                Ok(Ok(Lock(lock)))
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                Ok(Err(fs::read_to_string(file).unwrap_or_default()))
+            }
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+}

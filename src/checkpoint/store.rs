@@ -1,0 +1,333 @@
+//! The checkpoints of one run: saving, listing, opening by name, deleting.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use super::CheckpointError;
+use super::clock;
+use super::commit::{Commit, delete, swap_link, sweep};
+use super::format::FORMAT_VERSION;
+use super::manifest::Manifest;
+use super::names::{self, BEST, LATEST};
+use super::opened::{Checkpoint, read_manifest};
+use super::retention::{Candidate, Retention};
+use super::save::{SaveJob, SaveRequest};
+use super::storage::{EntryKind, LocalStorage, Lock, Storage};
+
+/// Name of the directory of checkpoints inside a run.
+pub const CHECKPOINTS: &str = "checkpoints";
+
+/// The checkpoints of one run.
+pub struct Store {
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    sequence: AtomicU64,
+    lock: Option<Lock>,
+}
+
+/// A committed checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// Its directory.
+    pub path: PathBuf,
+    /// BLAKE3 of its manifest.
+    pub manifest_hash: String,
+}
+
+/// One line of a listing.
+#[derive(Debug)]
+pub struct Listed {
+    /// The checkpoint's name.
+    pub name: String,
+    /// Its directory.
+    pub path: PathBuf,
+    /// What it says about itself, or why that cannot be believed.
+    pub manifest: Result<Manifest, CheckpointError>,
+    /// Whether it is the newest.
+    pub latest: bool,
+    /// Whether `best` points to it.
+    pub best: bool,
+}
+
+impl Store {
+    /// Opens a run's directory for saving: creates it where needed, keeps other writers out, and
+    /// sweeps what a crashed one left.
+    pub fn create(run: &Path) -> Result<Self, CheckpointError> {
+        Self::create_on(Arc::new(LocalStorage), run)
+    }
+
+    /// As [`Store::create`], over a file system of the caller's.
+    pub fn create_on(storage: Arc<dyn Storage>, run: &Path) -> Result<Self, CheckpointError> {
+        let dir = run.join(CHECKPOINTS);
+        storage
+            .create_dir_all(&dir)
+            .map_err(CheckpointError::io("create", &dir))?;
+        storage
+            .sync_dir(run)
+            .map_err(CheckpointError::io("sync", run))?;
+        let lock_file = dir.join(".lock");
+        let holder = format!("process {}", std::process::id());
+        let lock = storage
+            .lock(&lock_file, &holder)
+            .map_err(CheckpointError::io("lock", &lock_file))?
+            .map_err(|holder| CheckpointError::Busy {
+                path: dir.clone(),
+                holder,
+            })?;
+        sweep(storage.as_ref(), &dir)?;
+        let store = Self {
+            storage,
+            dir,
+            sequence: AtomicU64::new(1),
+            lock: Some(lock),
+        };
+        let newest = store
+            .list()?
+            .iter()
+            .filter_map(Listed::sequence)
+            .max()
+            .unwrap_or(0);
+        store.sequence.store(newest + 1, Ordering::Relaxed);
+        Ok(store)
+    }
+
+    /// Opens a run's directory, or its `checkpoints` directory, for reading.
+    pub fn open(run: &Path) -> Result<Self, CheckpointError> {
+        let inner = run.join(CHECKPOINTS);
+        let itself = run.file_name().is_some_and(|name| name == CHECKPOINTS);
+        let dir = if !inner.is_dir() && itself {
+            run.to_path_buf()
+        } else {
+            inner
+        };
+        if !dir.is_dir() {
+            return Err(CheckpointError::invalid(
+                run,
+                "is not a run: it has no checkpoints/",
+            ));
+        }
+        let storage = Arc::new(LocalStorage);
+        Ok(Self {
+            storage,
+            dir,
+            sequence: AtomicU64::new(0),
+            lock: None,
+        })
+    }
+
+    /// The directory that holds the checkpoints.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Saves a checkpoint and returns once it would survive a crash. `latest` points to it then,
+    /// and `best` if the request says so. After an error nothing of it is left, with the one
+    /// exception that [`CheckpointError::Link`] names.
+    pub fn save(&self, request: SaveRequest) -> Result<Saved, CheckpointError> {
+        self.write(request.snapshot()?)
+    }
+
+    /// The second half of [`Store::save`], which may run on another thread.
+    pub fn write(&self, job: SaveJob) -> Result<Saved, CheckpointError> {
+        if self.lock.is_none() {
+            let reason = "the store was opened for reading".into();
+            return Err(CheckpointError::Unsavable {
+                what: job.name,
+                reason,
+            });
+        }
+        let storage = self.storage.as_ref();
+        let needed = job.size();
+        let free = storage
+            .free_space(&self.dir)
+            .map_err(CheckpointError::io("measure", &self.dir))?;
+        if free < needed {
+            return Err(CheckpointError::NoSpace {
+                path: self.dir.clone(),
+                needed,
+                free,
+            });
+        }
+        let mut commit = Commit::begin(storage, &self.dir, &job.name)?;
+        for (path, player) in &job.players {
+            commit.write_pt(path, player)?;
+        }
+        for (path, bytes) in &job.files {
+            commit.write(path, bytes)?;
+        }
+        let path = self.dir.join(&job.name);
+        let manifest_hash = commit.finish(Manifest {
+            format_version: FORMAT_VERSION,
+            kind: job.kind,
+            sequence: self.sequence.fetch_add(1, Ordering::Relaxed),
+            created: clock::utc(SystemTime::now()),
+            stage: job.stage,
+            step: job.step,
+            score: job.score,
+            parent: job.parent,
+            usage: usage(&path),
+            files: Vec::new(),
+            name: job.name.clone(),
+        })?;
+        let links = [(LATEST, true), (BEST, job.set_best)];
+        for (link, _) in links.into_iter().filter(|(_, wanted)| *wanted) {
+            swap_link(storage, &self.dir, link, &job.name).map_err(|cause| {
+                CheckpointError::Link {
+                    checkpoint: path.clone(),
+                    link,
+                    cause: cause.into(),
+                }
+            })?;
+        }
+        Ok(Saved {
+            path,
+            manifest_hash,
+        })
+    }
+
+    /// Points `best` at a committed checkpoint.
+    pub fn set_best(&self, name: &str) -> Result<(), CheckpointError> {
+        names::check_new(name)?;
+        self.committed(name)?;
+        swap_link(self.storage.as_ref(), &self.dir, BEST, name)
+    }
+
+    /// Every checkpoint, in the order of saving; broken ones, by name, at the end.
+    pub fn list(&self) -> Result<Vec<Listed>, CheckpointError> {
+        let storage = self.storage.as_ref();
+        let mut listed = Vec::new();
+        for (name, kind) in storage
+            .list(&self.dir)
+            .map_err(CheckpointError::io("list", &self.dir))?
+        {
+            if kind == EntryKind::Dir && !name.starts_with('.') {
+                let path = self.dir.join(&name);
+                let manifest = read_manifest(storage, &path).map(|(manifest, _)| manifest);
+                listed.push(Listed {
+                    name,
+                    path,
+                    manifest,
+                    latest: false,
+                    best: false,
+                });
+            }
+        }
+        listed.sort_by_key(|item| item.sequence().unwrap_or(u64::MAX));
+        let best = self.best_name(&listed);
+        if let Some(newest) = listed.iter_mut().rfind(|item| item.manifest.is_ok()) {
+            newest.latest = true;
+        }
+        for item in &mut listed {
+            item.best = best.as_ref() == Some(&item.name);
+        }
+        Ok(listed)
+    }
+
+    /// The target of the link `best`, as long as it is a committed sibling.
+    fn best_name(&self, listed: &[Listed]) -> Option<String> {
+        let target = self.storage.read_link(&self.dir.join(BEST)).ok()?;
+        let whole = |item: &&Listed| item.manifest.is_ok() && Path::new(&item.name) == target;
+        listed.iter().find(whole).map(|item| item.name.clone())
+    }
+
+    /// Opens a checkpoint by name. `latest` is the newest that is whole, even where a crash kept
+    /// the link behind; `best` is what the link names. No other link is followed.
+    pub fn load(&self, name: &str) -> Result<Checkpoint, CheckpointError> {
+        Checkpoint::open(&self.path_of(name)?)
+    }
+
+    /// The directory that a name stands for.
+    pub fn path_of(&self, name: &str) -> Result<PathBuf, CheckpointError> {
+        names::check("a checkpoint", name)?;
+        let chosen = match name {
+            LATEST => self
+                .list()?
+                .into_iter()
+                .find(|item| item.latest)
+                .map(|item| item.path),
+            BEST => self
+                .list()?
+                .into_iter()
+                .find(|item| item.best)
+                .map(|item| item.path),
+            _ => return self.committed(name),
+        };
+        chosen.ok_or_else(|| self.not_found(name))
+    }
+
+    /// The directory of a committed checkpoint that has this very name.
+    fn committed(&self, name: &str) -> Result<PathBuf, CheckpointError> {
+        let path = self.dir.join(name);
+        match self.storage.kind(&path) {
+            Ok(EntryKind::Dir) => Ok(path),
+            Ok(_) => Err(CheckpointError::invalid(
+                &path,
+                "is not a directory of this run",
+            )),
+            Err(_) => Err(self.not_found(name)),
+        }
+    }
+
+    fn not_found(&self, name: &str) -> CheckpointError {
+        let listed = self.list().unwrap_or_default();
+        CheckpointError::NotFound {
+            wanted: name.into(),
+            place: self.dir.display().to_string(),
+            available: listed.into_iter().map(|item| item.name).collect(),
+        }
+    }
+
+    /// Deletes the periodic checkpoints that `policy` does not keep; gives their names. What the
+    /// run still points to is kept, as are the names in `protected`.
+    pub fn retain(
+        &self,
+        policy: &Retention,
+        protected: &[&str],
+    ) -> Result<Vec<String>, CheckpointError> {
+        let listed = self.list()?;
+        let candidates: Vec<Candidate<'_>> = listed
+            .iter()
+            .filter_map(|item| {
+                let manifest = item.manifest.as_ref().ok()?;
+                let protected = item.latest || item.best || protected.contains(&&*item.name);
+                let (name, sequence) = (item.name.as_str(), manifest.sequence);
+                Some(Candidate {
+                    name,
+                    sequence,
+                    score: manifest.score,
+                    protected,
+                })
+            })
+            .collect();
+        let mut deleted = Vec::new();
+        for name in policy.to_delete(&candidates) {
+            delete(self.storage.as_ref(), &self.dir, name)?;
+            deleted.push(name.to_string());
+        }
+        Ok(deleted)
+    }
+}
+
+impl Listed {
+    fn sequence(&self) -> Option<u64> {
+        self.manifest
+            .as_ref()
+            .ok()
+            .map(|manifest| manifest.sequence)
+    }
+}
+
+/// Commands that use a checkpoint.
+fn usage(path: &Path) -> Vec<String> {
+    let path = path.display();
+    vec![
+        format!("inference --checkpoint {path} --problem \"Implement a function that ..\""),
+        format!("train --resume {path}"),
+        format!("checkpoints inspect {path}"),
+        format!(
+            "python3 -c 'import torch; torch.load(\"{path}/generator.pt\", weights_only=True)'"
+        ),
+    ]
+}
