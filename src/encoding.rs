@@ -1,0 +1,104 @@
+//! Prompts as tokens: where the templates and the tokenizer meet.
+
+use crate::model::Tokenizer;
+use crate::model::tokenizer::TokenizerError;
+use crate::prompts::{PromptError, Prompts};
+use crate::rollout::Chain;
+use crate::stage::Stage;
+
+/// Ends every completion.
+pub const END_TOKEN: &str = "<|end|>";
+
+/// Why a prompt cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodingError {
+    /// The template failed.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// The tokenizer failed.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+}
+
+/// Renders prompts and encodes them.
+pub struct PromptEncoder {
+    tokenizer: Tokenizer,
+    prompts: Prompts,
+    end_token: u32,
+    openings: [Vec<u32>; Stage::COUNT],
+}
+
+impl PromptEncoder {
+    /// Checks that the tokenizer has every token that the templates use.
+    pub fn new(tokenizer: Tokenizer, prompts: Prompts) -> Result<Self, EncodingError> {
+        let end_token = tokenizer.special(END_TOKEN)?;
+        let mut openings: [Vec<u32>; Stage::COUNT] = Default::default();
+        for stage in Stage::ALL {
+            openings[stage.index()] = tokenizer.encode(&prompts.stage_opening(stage)?)?;
+        }
+        Ok(Self { tokenizer, prompts, end_token, openings })
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The templates.
+    pub fn prompts(&self) -> &Prompts {
+        &self.prompts
+    }
+
+    /// Token that ends every completion.
+    pub fn end_token(&self) -> u32 {
+        self.end_token
+    }
+
+    /// Text of sampled tokens, without special tokens.
+    pub fn decode(&self, tokens: &[u32]) -> String {
+        self.tokenizer.decode(tokens)
+    }
+
+    /// Tokens of `text` as a completion: the text, then the end token.
+    pub fn encode_completion(&self, text: &str) -> Result<Vec<u32>, EncodingError> {
+        let mut tokens = self.tokenizer.encode(text)?;
+        tokens.push(self.end_token);
+        Ok(tokens)
+    }
+
+    /// The problem, up to where the first stage opens.
+    pub fn problem(&self, statement: &str, signature: Option<&str>) -> Result<Vec<u32>, EncodingError> {
+        Ok(self.tokenizer.encode(&self.prompts.generator_prefix(statement, signature)?)?)
+    }
+
+    /// What opens a stage.
+    pub fn stage_opening(&self, stage: Stage) -> Result<Vec<u32>, EncodingError> {
+        Ok(self.openings[stage.index()].clone())
+    }
+
+    /// The prompt after which the discriminator writes attacks; without a chain the attack is blind.
+    pub fn attack(
+        &self,
+        statement: &str,
+        signature: Option<&str>,
+        chain: Option<&Chain>,
+    ) -> Result<Vec<u32>, EncodingError> {
+        let written = chain.map(written).unwrap_or_default();
+        Ok(self.tokenizer.encode(&self.prompts.attack_prompt(statement, signature, &written)?)?)
+    }
+
+    /// The prompt whose last token's state the verdict head reads: the problem and the stages written in `chain`.
+    pub fn verdict(&self, statement: &str, signature: Option<&str>, chain: &Chain) -> Result<Vec<u32>, EncodingError> {
+        Ok(self.tokenizer.encode(&self.prompts.verdict_prompt(statement, signature, &written(chain))?)?)
+    }
+
+    /// The code of a chain that reached the last stage and was not cut short.
+    pub fn code(&self, chain: &Chain) -> Option<String> {
+        let completion = chain.get(Stage::Code).filter(|completion| !completion.truncated())?;
+        self.prompts.code(&completion.text)
+    }
+}
+
+fn written(chain: &Chain) -> Vec<(Stage, &str)> {
+    Stage::ALL.into_iter().filter_map(|stage| Some((stage, chain.get(stage)?.text.as_str()))).collect()
+}

@@ -1,0 +1,100 @@
+//! The generator: a policy that writes the five stages of a solution.
+
+use std::sync::Arc;
+
+use crate::encoding::{EncodingError, PromptEncoder};
+use crate::model::Transformer;
+use crate::model::decoder::{DecodeOptions, Request, Sampled, Segment, decode};
+use crate::model::sampling::DrawKey;
+use crate::rollout::{Chain, Completion, FinishReason};
+use crate::stage::Stage;
+
+/// A policy with its way of reading and writing text.
+pub struct Generator {
+    /// The model that is trained.
+    pub model: Transformer,
+    /// Prompts and tokenizer.
+    pub encoder: Arc<PromptEncoder>,
+}
+
+/// A chain to be continued.
+#[derive(Clone, Debug)]
+pub struct ChainStart {
+    /// The problem's prompt, up to where the first stage opens.
+    pub prompt: Vec<u32>,
+    /// Stages written so far; none for a fresh problem.
+    pub chain: Chain,
+    /// Key of the draws.
+    pub key: DrawKey,
+}
+
+/// Limits and temperature of sampling.
+#[derive(Clone, Copy, Debug)]
+pub struct Sampling {
+    /// 0 is greedy.
+    pub temperature: f64,
+    /// Most tokens of each stage.
+    pub max_new_tokens: [usize; Stage::COUNT],
+    /// Most rows decoded at the same time.
+    pub batch_size: usize,
+}
+
+impl Generator {
+    /// Everything the model sees before it writes `stage`: the prompt, the stages of `chain` before it and its opening.
+    pub fn stage_prompt(&self, prompt: &[u32], chain: &Chain, stage: Stage) -> Result<Vec<u32>, EncodingError> {
+        let mut tokens = prompt.to_vec();
+        for &earlier in stage.earlier() {
+            if let Some(completion) = chain.get(earlier) {
+                tokens.extend(self.encoder.stage_opening(earlier)?);
+                tokens.extend(&completion.tokens);
+            }
+        }
+        tokens.extend(self.encoder.stage_opening(stage)?);
+        Ok(tokens)
+    }
+
+    /// Continues each chain with `stages`, in order. A completion that runs into its limit is the chain's last.
+    pub fn write(&self, starts: &[ChainStart], stages: &[Stage], sampling: &Sampling) -> Result<Vec<Chain>, EncodingError> {
+        let Some((&first, later)) = stages.split_first() else {
+            return Ok(starts.iter().map(|start| start.chain.clone()).collect());
+        };
+        let limit = |stage: Stage| sampling.max_new_tokens[stage.index()];
+        let mut requests = Vec::with_capacity(starts.len());
+        for start in starts {
+            let mut segments = vec![Segment { opening: Vec::new(), max_new_tokens: limit(first) }];
+            for &stage in later {
+                let opening = self.encoder.stage_opening(stage)?;
+                segments.push(Segment { opening, max_new_tokens: limit(stage) });
+            }
+            let prompt = self.stage_prompt(&start.prompt, &start.chain, first)?;
+            requests.push(Request { prompt, segments, key: start.key });
+        }
+        let options = DecodeOptions {
+            temperature: sampling.temperature,
+            end_token: self.encoder.end_token(),
+            batch_size: sampling.batch_size,
+        };
+        let decoded = decode(&self.model, &requests, &options);
+        Ok(starts
+            .iter()
+            .zip(decoded)
+            .map(|(start, sampled)| {
+                let mut chain = start.chain.clone();
+                for (&stage, sampled) in stages.iter().zip(sampled) {
+                    chain.set(stage, completion(&self.encoder, sampled));
+                }
+                chain
+            })
+            .collect())
+    }
+}
+
+/// A sampled segment with its text.
+pub(crate) fn completion(encoder: &PromptEncoder, sampled: Sampled) -> Completion {
+    Completion {
+        text: encoder.decode(&sampled.tokens),
+        finish_reason: if sampled.truncated { FinishReason::Length } else { FinishReason::Stop },
+        tokens: sampled.tokens,
+        logprobs: sampled.logprobs,
+    }
+}

@@ -1,0 +1,322 @@
+//! Batched decoding: rows that share a prompt are prefilled once, all rows write the same cache column, and finished
+//! rows make room.
+//!
+//! A request is a prompt followed by segments. A segment opens with fixed tokens and is then sampled until the end
+//! token or its limit, so several stages of one row are decoded in one go while every row runs at its own pace.
+//!
+//! Shape legend: B rows, U unique prompts, T columns of a prompt, S columns so far, V vocabulary.
+
+use std::collections::{HashMap, VecDeque};
+
+use tch::{Device, Kind, Tensor};
+
+use super::kv_cache::KvCache;
+use super::sampling::{DrawKey, sample};
+use super::transformer::Transformer;
+
+/// A stretch of sampled tokens.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Tokens put in front of the samples.
+    pub opening: Vec<u32>,
+    /// Most tokens to sample, the end token included.
+    pub max_new_tokens: usize,
+}
+
+/// One row to decode.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Tokens before the first segment's opening.
+    pub prompt: Vec<u32>,
+    /// What to sample, in order; a segment that runs into its limit ends the row.
+    pub segments: Vec<Segment>,
+    /// Key of this row's draws; the n-th sampled token of the row uses position n.
+    pub key: DrawKey,
+}
+
+/// What one segment became.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sampled {
+    /// Sampled tokens; the end token is the last one unless the segment was truncated.
+    pub tokens: Vec<u32>,
+    /// Log-probability of each token at the sampling temperature.
+    pub logprobs: Vec<f32>,
+    /// Whether the limit came before the end token.
+    pub truncated: bool,
+}
+
+/// How to sample.
+#[derive(Clone, Copy, Debug)]
+pub struct DecodeOptions {
+    /// 0 is greedy.
+    pub temperature: f64,
+    /// Token that ends a segment.
+    pub end_token: u32,
+    /// Most rows in one batch; requests are cut into batches of this size in their order.
+    pub batch_size: usize,
+}
+
+/// Decodes all requests; the result has one entry a request, each with one [`Sampled`] a segment reached (a truncated
+/// segment is the last one).
+pub fn decode(model: &Transformer, requests: &[Request], options: &DecodeOptions) -> Vec<Vec<Sampled>> {
+    gauntlet_shim::inference_mode(|| {
+        requests.chunks(options.batch_size.max(1)).flat_map(|chunk| decode_batch(model, chunk, options)).collect()
+    })
+}
+
+struct Row<'a> {
+    request: &'a Request,
+    index: usize,
+    done: Vec<Sampled>,
+    current: Sampled,
+    forced: VecDeque<u32>,
+    sampled_tokens: u64,
+    /// Tokens in the cache, hence the position of the next one.
+    length: i64,
+}
+
+impl Row<'_> {
+    /// Takes the token drawn for this row and says what to feed next; `None` once the row is complete.
+    fn next_token(&mut self, drawn: u32, logprob: f32, end_token: u32, longest: i64) -> Option<u32> {
+        if let Some(token) = self.forced.pop_front() {
+            return Some(token);
+        }
+        self.sampled_tokens += 1;
+        self.current.tokens.push(drawn);
+        self.current.logprobs.push(logprob);
+        let limit = self.request.segments[self.done.len()].max_new_tokens;
+        let ended = drawn == end_token;
+        if !ended && self.current.tokens.len() < limit && self.length + 1 < longest {
+            return Some(drawn);
+        }
+        self.current.truncated = !ended;
+        self.done.push(std::mem::take(&mut self.current));
+        let next = self.request.segments.get(self.done.len()).filter(|_| ended)?;
+        if self.length + 1 + next.opening.len() as i64 >= longest {
+            self.done.push(Sampled { truncated: true, ..Sampled::default() });
+            return None;
+        }
+        self.forced.extend(&next.opening);
+        Some(drawn)
+    }
+}
+
+fn decode_batch(model: &Transformer, requests: &[Request], options: &DecodeOptions) -> Vec<Vec<Sampled>> {
+    let mut results: Vec<Vec<Sampled>> = vec![Vec::new(); requests.len()];
+    let mut rows: Vec<Row> = requests
+        .iter()
+        .enumerate()
+        .filter(|(_, request)| !request.segments.is_empty())
+        .map(|(index, request)| Row {
+            request,
+            index,
+            done: Vec::new(),
+            current: Sampled::default(),
+            forced: VecDeque::new(),
+            sampled_tokens: 0,
+            length: (request.prompt.len() + request.segments[0].opening.len()) as i64,
+        })
+        .collect();
+    if rows.is_empty() {
+        return results;
+    }
+    let longest = model.config().max_position_embeddings;
+    // A prompt that leaves no room to sample is reported as truncated at once.
+    rows.retain(|row| {
+        let fits = row.length < longest && row.length > 0;
+        if !fits {
+            results[row.index] = vec![Sampled { truncated: true, ..Sampled::default() }];
+        }
+        fits
+    });
+    if rows.is_empty() {
+        return results;
+    }
+    let (mut state, mut logits) = Batch::prefill(model, &rows);
+    loop {
+        let uniforms: Vec<f64> = rows.iter().map(|row| row.request.key.uniform(row.sampled_tokens)).collect();
+        let (tokens, logprobs) = sample(&logits, options.temperature, &uniforms);
+        let feed: Vec<Option<u32>> = rows
+            .iter_mut()
+            .zip(tokens.iter().zip(&logprobs))
+            .map(|(row, (token, logprob))| {
+                // A row that is complete but not yet dropped stays complete.
+                if row.done.last().is_some_and(|s| s.truncated) || row.done.len() == row.request.segments.len() {
+                    return None;
+                }
+                row.next_token(*token, *logprob, options.end_token, longest)
+            })
+            .collect();
+        let active: Vec<i64> = (0i64..).zip(&feed).filter(|(_, token)| token.is_some()).map(|(i, _)| i).collect();
+        if active.is_empty() {
+            break;
+        }
+        let feed = if active.len() * 4 <= rows.len() * 3 {
+            // Copying the cache costs about two steps, so rows are dropped a quarter of the batch at a time.
+            state.select(&active);
+            let mut kept = Vec::with_capacity(active.len());
+            for (row, token) in rows.into_iter().zip(&feed) {
+                if token.is_some() { kept.push(row) } else { results[row.index] = row.done }
+            }
+            rows = kept;
+            feed.into_iter().filter(Option::is_some).collect()
+        } else {
+            feed
+        };
+        logits = state.step(model, &mut rows, &feed);
+    }
+    for row in rows {
+        results[row.index] = row.done;
+    }
+    results
+}
+
+/// The tensors of a batch in flight.
+struct Batch {
+    cache: KvCache,
+    /// Additive mask [B, 1, 1, capacity]: 0 where a column holds a real token of the row, else minus infinity.
+    mask: Tensor,
+    device: Device,
+}
+
+impl Batch {
+    /// Prefills every distinct prompt once and forks it to its rows. Returns logits [B, V] of each prompt's last token.
+    fn prefill(model: &Transformer, rows: &[Row]) -> (Self, Tensor) {
+        let device = model.device();
+        let mut unique: Vec<Vec<u32>> = Vec::new();
+        let mut seen: HashMap<Vec<u32>, i64> = HashMap::new();
+        let parents: Vec<i64> = rows
+            .iter()
+            .map(|row| {
+                let prompt = [&row.request.prompt[..], &row.request.segments[0].opening].concat();
+                *seen.entry(prompt).or_insert_with_key(|prompt| {
+                    unique.push(prompt.clone());
+                    unique.len() as i64 - 1
+                })
+            })
+            .collect();
+        let (u, t) = (unique.len(), unique.iter().map(Vec::len).max().unwrap_or(0));
+        let room = |row: &Row| {
+            let segments = &row.request.segments;
+            let openings: usize = segments.iter().skip(1).map(|s| s.opening.len()).sum();
+            openings + segments.iter().map(|s| s.max_new_tokens).sum::<usize>()
+        };
+        let capacity = (t + rows.iter().map(room).max().unwrap_or(0)) as i64;
+        // Left padding: every prompt ends in the same column.
+        let mut tokens = vec![0i64; u * t];
+        let mut positions = vec![0i64; u * t];
+        let mut valid = vec![f32::NEG_INFINITY; u * capacity as usize];
+        for (row, prompt) in unique.iter().enumerate() {
+            let padding = t - prompt.len();
+            for (i, token) in prompt.iter().enumerate() {
+                tokens[row * t + padding + i] = i64::from(*token);
+                positions[row * t + padding + i] = i as i64;
+                valid[row * capacity as usize + padding + i] = 0.0;
+            }
+        }
+        let (u, t) = (u as i64, t as i64);
+        let tokens = Tensor::from_slice(&tokens).view([u, t]).to_device(device);
+        let positions = Tensor::from_slice(&positions).view([u, t]).to_device(device);
+        let mask = Tensor::from_slice(&valid).view([u, 1, 1, capacity]).to_device(device);
+        let causal = Tensor::full([t, t], f64::NEG_INFINITY, (Kind::Float, device)).triu(1);
+        // A padding query sees its own column, since a row of minus infinities has no softmax; nobody reads it.
+        let own = Tensor::eye(t, (Kind::Bool, device));
+        let prefill_mask = (causal + mask.narrow(3, 0, t)).masked_fill(&own, 0.0);
+        let mut cache = KvCache::new(model.config(), u, capacity, device);
+        let hidden = model.forward_cached(&tokens, &positions, &prefill_mask, &mut cache);
+        let last = model.logits(&hidden.select(1, t - 1));
+        let parents = Tensor::from_slice(&parents).to_device(device);
+        let batch = Self { cache: cache.select(&parents), mask: mask.index_select(0, &parents), device };
+        (batch, last.index_select(0, &parents))
+    }
+
+    fn select(&mut self, rows: &[i64]) {
+        let rows = Tensor::from_slice(rows).to_device(self.device);
+        self.cache = self.cache.select(&rows);
+        self.mask = self.mask.index_select(0, &rows);
+    }
+
+    /// Feeds one token a row (`None`: a finished row, whose column stays masked) and returns logits [B, V].
+    fn step(&mut self, model: &Transformer, rows: &mut [Row], feed: &[Option<u32>]) -> Tensor {
+        let column = self.cache.filled();
+        let b = rows.len() as i64;
+        let tokens: Vec<i64> = feed.iter().map(|token| i64::from(token.unwrap_or(0))).collect();
+        let positions: Vec<i64> = rows.iter().zip(feed).map(|(row, token)| if token.is_some() { row.length } else { 0 }).collect();
+        let open: Vec<f32> = feed.iter().map(|t| if t.is_some() { 0.0 } else { f32::NEG_INFINITY }).collect();
+        self.mask.narrow(3, column, 1).copy_(&Tensor::from_slice(&open).view([b, 1, 1, 1]));
+        let on_device = |values: &[i64]| Tensor::from_slice(values).view([b, 1]).to_device(self.device);
+        let mask = self.mask.narrow(3, 0, column + 1);
+        let hidden = model.forward_cached(&on_device(&tokens), &on_device(&positions), &mask, &mut self.cache);
+        for (row, _) in rows.iter_mut().zip(feed).filter(|(_, token)| token.is_some()) {
+            row.length += 1;
+        }
+        model.logits(&hidden.select(1, 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::test_config;
+    use super::*;
+
+    fn request(prompt: &[u32], sample: u64, segments: usize) -> Request {
+        let segments = (0..segments).map(|i| Segment { opening: vec![3 + i as u32, 9], max_new_tokens: 6 }).collect();
+        Request { prompt: prompt.to_vec(), segments, key: DrawKey::new(1).with(sample) }
+    }
+
+    const OPTIONS: DecodeOptions = DecodeOptions { temperature: 1.0, end_token: 2, batch_size: 16 };
+
+    /// The whole sequence a row ended with.
+    fn sequence(request: &Request, sampled: &[Sampled]) -> Vec<i64> {
+        let mut tokens = request.prompt.clone();
+        for (segment, sampled) in request.segments.iter().zip(sampled) {
+            tokens.extend(&segment.opening);
+            tokens.extend(&sampled.tokens);
+        }
+        tokens.into_iter().map(i64::from).collect()
+    }
+
+    #[test]
+    fn logprobs_equal_those_of_a_plain_forward_pass() {
+        let model = Transformer::init(&test_config(), 0.02, 11, Device::Cpu);
+        let requests: Vec<Request> = (0..6u64).map(|i| request(&[5, 6, 7, 8][..1 + i as usize % 4], i, 3)).collect();
+        for (request, sampled) in requests.iter().zip(decode(&model, &requests, &OPTIONS)) {
+            let tokens = sequence(request, &sampled);
+            let input = Tensor::from_slice(&tokens).view([1, -1]);
+            let log_probs = model.logits(&model.forward(&input)).log_softmax(-1, Kind::Float);
+            let mut at = request.prompt.len();
+            for (segment, sampled) in request.segments.iter().zip(&sampled) {
+                at += segment.opening.len();
+                for (token, logprob) in sampled.tokens.iter().zip(&sampled.logprobs) {
+                    let expected = log_probs.double_value(&[0, at as i64 - 1, i64::from(*token)]);
+                    assert!((expected - f64::from(*logprob)).abs() < 1e-4, "{expected} {logprob}");
+                    at += 1;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_does_not_depend_on_its_batch() {
+        let model = Transformer::init(&test_config(), 0.02, 11, Device::Cpu);
+        let requests: Vec<Request> = (0..5u64).map(|i| request(&[5, 6, 7][..1 + i as usize % 3], i, 2)).collect();
+        let together = decode(&model, &requests, &OPTIONS);
+        for (request, sampled) in requests.iter().zip(&together) {
+            let alone = decode(&model, std::slice::from_ref(request), &OPTIONS);
+            let tokens = |s: &[Sampled]| s.iter().map(|s| s.tokens.clone()).collect::<Vec<_>>();
+            assert_eq!(tokens(&alone[0]), tokens(sampled));
+        }
+    }
+
+    #[test]
+    fn limits_truncate_and_end_the_row() {
+        let model = Transformer::init(&test_config(), 0.02, 11, Device::Cpu);
+        let mut long = request(&[5], 0, 2);
+        long.segments[0].max_new_tokens = 1;
+        let never = DecodeOptions { end_token: u32::MAX, ..OPTIONS };
+        let sampled = &decode(&model, &[long], &never)[0];
+        assert_eq!((sampled.len(), sampled[0].tokens.len(), sampled[0].truncated), (1, 1, true));
+        let too_long = request(&[5; 64], 0, 1);
+        assert!(decode(&model, &[too_long], &never)[0][0].truncated);
+    }
+}

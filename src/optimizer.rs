@@ -1,0 +1,207 @@
+//! AdamW over named parameters, with moments that can be saved.
+
+use gauntlet_shim::{FusedAdamW, ShimError, fused_adamw};
+use tch::{Kind, Tensor, no_grad};
+
+/// Settings of an optimizer that hold for all its steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWOptions {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the denominator.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Largest norm of the whole gradient; a larger one is scaled down to it.
+    pub max_grad_norm: f64,
+}
+
+/// AdamW (Loshchilov and Hutter 2019) with gradient clipping by global norm (Pascanu et al. 2013).
+pub struct AdamW {
+    options: AdamWOptions,
+    names: Vec<String>,
+    parameters: Vec<Tensor>,
+    exp_avg: Vec<Tensor>,
+    exp_avg_sq: Vec<Tensor>,
+    steps: Vec<Tensor>,
+}
+
+/// The state that a checkpoint keeps, one entry a parameter.
+#[derive(Debug)]
+pub struct AdamWState {
+    /// Parameter names, in the optimizer's order.
+    pub names: Vec<String>,
+    /// Steps taken.
+    pub steps: Vec<Tensor>,
+    /// First moments.
+    pub exp_avg: Vec<Tensor>,
+    /// Second moments.
+    pub exp_avg_sq: Vec<Tensor>,
+}
+
+/// Why a saved state does not fit.
+#[derive(Debug, thiserror::Error)]
+pub enum OptimizerError {
+    /// The saved state is of other parameters.
+    #[error("optimizer state: parameter {index} is {found:?} in the checkpoint, but {expected:?} in the model")]
+    OtherParameters {
+        /// Place in the list.
+        index: usize,
+        /// Name (and shape) saved.
+        found: String,
+        /// Name (and shape) of the model's.
+        expected: String,
+    },
+    /// The gradient is not a number, so a step would destroy the weights.
+    #[error("the gradient norm is {0}; no step was taken")]
+    NotFinite(f64),
+    /// LibTorch refused the step.
+    #[error(transparent)]
+    Shim(#[from] ShimError),
+}
+
+impl AdamW {
+    /// An optimizer over `parameters`, with moments at zero.
+    pub fn new(parameters: &[(String, Tensor)], options: AdamWOptions) -> Self {
+        let zeros = || parameters.iter().map(|(_, p)| p.detach().zeros_like()).collect();
+        let steps = parameters.iter().map(|(_, p)| Tensor::zeros([] as [i64; 0], (Kind::Float, p.device()))).collect();
+        Self {
+            options,
+            names: parameters.iter().map(|(name, _)| name.clone()).collect(),
+            parameters: parameters.iter().map(|(_, p)| p.shallow_clone()).collect(),
+            exp_avg: zeros(),
+            exp_avg_sq: zeros(),
+            steps,
+        }
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &AdamWOptions {
+        &self.options
+    }
+
+    /// Clips the accumulated gradients, takes one step at `learning_rate`, and clears them. Parameters without a
+    /// gradient are left as they are. Returns the gradient's norm before clipping.
+    pub fn step(&mut self, learning_rate: f64) -> Result<f64, OptimizerError> {
+        let grads: Vec<Tensor> = self.parameters.iter().map(Tensor::grad).collect();
+        let with_grad: Vec<usize> = (0..grads.len()).filter(|&i| grads[i].defined()).collect();
+        let pick = |list: &[Tensor]| with_grad.iter().map(|&i| list[i].shallow_clone()).collect::<Vec<_>>();
+        let mut grads = pick(&grads);
+        let norms: Vec<Tensor> = grads.iter().map(|g| g.norm()).collect();
+        let norm = if norms.is_empty() { 0.0 } else { Tensor::stack(&norms, 0).norm().double_value(&[]) };
+        if !norm.is_finite() {
+            self.zero_grad();
+            return Err(OptimizerError::NotFinite(norm));
+        }
+        if norm > self.options.max_grad_norm {
+            let scale = self.options.max_grad_norm / (norm + 1e-6);
+            no_grad(|| grads.iter_mut().for_each(|g| drop(g.g_mul_scalar_(scale))));
+        }
+        let AdamWOptions { beta1, beta2, eps, weight_decay, .. } = self.options;
+        fused_adamw(
+            &pick(&self.parameters),
+            &grads,
+            &pick(&self.exp_avg),
+            &pick(&self.exp_avg_sq),
+            &pick(&self.steps),
+            FusedAdamW { lr: learning_rate, beta1, beta2, eps, weight_decay },
+        )?;
+        self.zero_grad();
+        Ok(norm)
+    }
+
+    /// Forgets accumulated gradients.
+    pub fn zero_grad(&mut self) {
+        for parameter in &mut self.parameters {
+            parameter.zero_grad();
+        }
+    }
+
+    /// The state for a checkpoint; tensors share storage with the optimizer.
+    pub fn state(&self) -> AdamWState {
+        let share = |list: &[Tensor]| list.iter().map(Tensor::shallow_clone).collect();
+        AdamWState {
+            names: self.names.clone(),
+            steps: share(&self.steps),
+            exp_avg: share(&self.exp_avg),
+            exp_avg_sq: share(&self.exp_avg_sq),
+        }
+    }
+
+    /// Takes over a saved state of the same parameters.
+    pub fn load_state(&mut self, state: &AdamWState) -> Result<(), OptimizerError> {
+        let describe = |name: &str, t: &Tensor| format!("{name} {:?}", t.size());
+        for index in 0..self.names.len().max(state.names.len()) {
+            let expected = self.names.get(index).map(|n| describe(n, &self.exp_avg[index]));
+            let found = state.names.get(index).map(|n| describe(n, &state.exp_avg[index]));
+            if expected != found {
+                let text = |side: Option<String>| side.unwrap_or_else(|| "none".to_owned());
+                return Err(OptimizerError::OtherParameters { index, found: text(found), expected: text(expected) });
+            }
+        }
+        no_grad(|| {
+            for i in 0..self.names.len() {
+                self.exp_avg[i].copy_(&state.exp_avg[i]);
+                self.exp_avg_sq[i].copy_(&state.exp_avg_sq[i]);
+                self.steps[i].copy_(&state.steps[i]);
+            }
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    const OPTIONS: AdamWOptions =
+        AdamWOptions { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 };
+
+    fn parameter() -> Vec<(String, Tensor)> {
+        vec![("w".into(), Tensor::from_slice(&[3f32, -2.0]).to_device(Device::Cpu).set_requires_grad(true))]
+    }
+
+    fn descend(optimizer: &mut AdamW, parameters: &[(String, Tensor)], steps: usize) {
+        for _ in 0..steps {
+            parameters[0].1.square().sum(Kind::Float).backward();
+            optimizer.step(0.1).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_restored_optimizer_continues_bit_for_bit() {
+        let straight = parameter();
+        let mut optimizer = AdamW::new(&straight, OPTIONS);
+        descend(&mut optimizer, &straight, 9);
+        let resumed = parameter();
+        let mut first = AdamW::new(&resumed, OPTIONS);
+        descend(&mut first, &resumed, 4);
+        let mut second = AdamW::new(&resumed, OPTIONS);
+        second.load_state(&first.state()).unwrap();
+        descend(&mut second, &resumed, 5);
+        assert_eq!(straight[0].1, resumed[0].1);
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_a_number_changes_nothing() {
+        let parameters = parameter();
+        let mut optimizer = AdamW::new(&parameters, OPTIONS);
+        let before = parameters[0].1.copy();
+        (&parameters[0].1 * f64::NAN).sum(Kind::Float).backward();
+        assert!(matches!(optimizer.step(0.1), Err(OptimizerError::NotFinite(_))));
+        assert_eq!(parameters[0].1, before);
+    }
+
+    #[test]
+    fn another_models_state_is_refused_by_name() {
+        let parameters = parameter();
+        let mut optimizer = AdamW::new(&parameters, OPTIONS);
+        let other = AdamW::new(&[("v".into(), Tensor::zeros([3], (Kind::Float, Device::Cpu)))], OPTIONS);
+        let error = optimizer.load_state(&other.state()).unwrap_err().to_string();
+        assert!(error.contains("v [3]") && error.contains("w [2]"), "{error}");
+    }
+}

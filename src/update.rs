@@ -1,0 +1,104 @@
+//! Gradients: each function runs forward and backward over microbatches and leaves the sum of gradients on the
+//! parameters; the optimizer's step comes after.
+
+use tch::{Kind, Tensor, no_grad};
+
+use crate::batch::microbatches;
+use crate::discriminator::Discriminator;
+use crate::loss::{self, PolicyMetrics};
+use crate::model::Transformer;
+use crate::model::scoring::{Span, span_logits, span_logprobs};
+use crate::rollout::{TrainSequence, VerdictExample};
+
+/// Padded tokens in one forward pass: keeps activations in cache and peak memory bounded.
+pub const MICROBATCH_TOKENS: usize = 4096;
+
+/// A text to imitate: the loss is taken on `tokens[from..]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// Prompt and completion.
+    pub tokens: Vec<u32>,
+    /// Where the completion begins; at least 1.
+    pub from: usize,
+}
+
+impl Example {
+    fn span(&self) -> Span<'_> {
+        Span { tokens: &self.tokens, range: self.from..self.tokens.len() }
+    }
+}
+
+/// Gradients of the cross-entropy over `examples`, averaged over all trained tokens. Returns nats per token.
+pub fn imitate(model: &Transformer, examples: &[Example]) -> f64 {
+    let tokens: usize = examples.iter().map(|e| e.span().range.len()).sum();
+    let lengths: Vec<usize> = examples.iter().map(|e| e.tokens.len()).collect();
+    let mut nats = 0.0;
+    for batch in microbatches(&lengths, MICROBATCH_TOKENS) {
+        let spans: Vec<Span> = batch.iter().map(|&i| examples[i].span()).collect();
+        let (logits, targets) = span_logits(model, &spans);
+        let (loss, sum) = loss::cross_entropy(&logits, &targets, tokens as f64);
+        loss.backward();
+        nats += sum;
+    }
+    nats / tokens.max(1) as f64
+}
+
+/// What holds for every sequence of a policy update.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyOptions {
+    /// Temperature the completions were sampled at.
+    pub temperature: f64,
+    /// Weight of the KL term.
+    pub kl_beta: f64,
+    /// Longest completion allowed, the constant in the denominator.
+    pub max_new_tokens: usize,
+    /// Sequences of the whole batch, skipped and masked ones included, so that skipping a group does not raise the
+    /// weight of the others.
+    pub sequences: usize,
+}
+
+/// Gradients of the policy-gradient loss over `sequences`, with the KL anchor `reference`.
+pub fn reinforce(
+    model: &Transformer,
+    reference: &Transformer,
+    sequences: &[TrainSequence],
+    options: &PolicyOptions,
+) -> PolicyMetrics {
+    let denominator = (options.sequences.max(1) * options.max_new_tokens.max(1)) as f64;
+    let lengths: Vec<usize> = sequences.iter().map(|s| s.tokens().len()).collect();
+    let mut total = PolicyMetrics::default();
+    for batch in microbatches(&lengths, MICROBATCH_TOKENS) {
+        let spans: Vec<Span> =
+            batch.iter().map(|&i| Span { tokens: sequences[i].tokens(), range: sequences[i].loss_range() }).collect();
+        let advantages: Vec<f32> = batch
+            .iter()
+            .flat_map(|&i| std::iter::repeat_n(sequences[i].advantage(), sequences[i].loss_range().len()))
+            .collect();
+        let advantages = Tensor::from_slice(&advantages).to_device(model.device());
+        let anchor = (options.kl_beta > 0.0).then(|| no_grad(|| span_logprobs(reference, &spans, options.temperature)));
+        let logprobs = span_logprobs(model, &spans, options.temperature);
+        let (loss, metrics) =
+            loss::policy_gradient(&logprobs, &advantages, anchor.as_ref(), options.kl_beta, denominator);
+        loss.backward();
+        total.kl += metrics.kl;
+        total.tokens += metrics.tokens;
+    }
+    total
+}
+
+/// Gradients of the verdict loss, averaged over `examples`; `trunk_weight` scales what reaches the trunk, the head itself
+/// takes the whole. Returns nats per verdict.
+pub fn judge(discriminator: &Discriminator, examples: &[VerdictExample], trunk_weight: f64) -> f64 {
+    let lengths: Vec<usize> = examples.iter().map(|e| e.prompt_tokens.len()).collect();
+    let mut nats = 0.0;
+    for batch in microbatches(&lengths, MICROBATCH_TOKENS) {
+        let prompts: Vec<&[u32]> = batch.iter().map(|&i| &examples[i].prompt_tokens[..]).collect();
+        let outcomes: Vec<f32> = batch.iter().map(|&i| examples[i].target).collect();
+        let logits = discriminator.verdict_logits(&prompts, trunk_weight);
+        let outcomes = Tensor::from_slice(&outcomes).to_kind(Kind::Float).to_device(logits.device());
+        let (loss, sum) = loss::verdict(&logits, &outcomes, examples.len() as f64);
+        loss.backward();
+        nats += sum;
+    }
+    nats / examples.len().max(1) as f64
+}

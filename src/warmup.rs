@@ -1,0 +1,202 @@
+//! Supervised warm-up: the generator imitates reference traces, the discriminator learns from executed samples.
+//!
+//! Left out on purpose: verdicts over reference traces with mutants for code. They would teach the style of references,
+//! not correctness; verdicts are learnt on the warm generator's own right and wrong chains.
+
+use gauntlet_sandbox::{Test, Value};
+
+use crate::config::Config;
+use crate::encoding::{EncodingError, PromptEncoder};
+use crate::evaluation::{SolveOptions, solve};
+use crate::generator::{Generator, Sampling};
+use crate::judge::{Case, Judge, Judgement};
+use crate::rewards::{PooledAttack, pool_attacks};
+use crate::model::sampling::DrawKey;
+use crate::problems::ground::GroundError;
+use crate::problems::{Problem, inputs::random_inputs};
+use crate::prompts::format_attack;
+use crate::rollout::{ParsedAttack, VerdictExample};
+use crate::source::{ProblemSource, Purpose};
+use crate::stage::Stage;
+use crate::update::Example;
+
+/// Why warm-up data cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum WarmupError {
+    /// A prompt cannot be made.
+    #[error(transparent)]
+    Encoding(#[from] EncodingError),
+    /// A composed problem cannot be given its tests.
+    #[error(transparent)]
+    Ground(#[from] GroundError),
+}
+
+/// Learning rate at `step` of `steps`: a linear rise over `rise` steps, then a cosine down to `floor` of the peak.
+pub fn learning_rate(peak: f64, floor: f64, rise: u64, step: u64, steps: u64) -> f64 {
+    if step < rise {
+        return peak * (step + 1) as f64 / rise as f64;
+    }
+    let progress = (step - rise) as f64 / (steps.saturating_sub(rise)).max(1) as f64;
+    let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos());
+    peak * (floor + (1.0 - floor) * cosine)
+}
+
+/// The text that the generator imitates for one problem: the prompt, then each of `stages` with its opening.
+pub fn trace_example(encoder: &PromptEncoder, problem: &Problem, stages: &[Stage], with_signature: bool) -> Result<Example, EncodingError> {
+    let mut tokens = encoder.problem(&problem.statement, with_signature.then_some(&problem.signature))?;
+    let from = tokens.len();
+    for &stage in stages {
+        tokens.extend(encoder.stage_opening(stage)?);
+        tokens.extend(encoder.encode_completion(&problem.trace[stage.index()])?);
+    }
+    Ok(Example { tokens, from })
+}
+
+/// Share of warm-up prompts that show no signature, for a user at the prompt often gives none.
+const WITHOUT_SIGNATURE: f64 = 0.2;
+
+/// What the generator imitates at one step.
+pub fn generator_batch(
+    source: &ProblemSource,
+    encoder: &PromptEncoder,
+    stages: &[Stage],
+    key: DrawKey,
+    step: u64,
+    batch_size: usize,
+) -> Result<Vec<Example>, EncodingError> {
+    let first = step * batch_size as u64;
+    (first..first + batch_size as u64)
+        .map(|index| {
+            let problem = source.example(index);
+            // Without a signature the statement must name the function, or nobody could know what to call it.
+            let named = problem.statement.contains(&problem.entry_point);
+            let shown = !named || key.with(index).uniform(0) >= WITHOUT_SIGNATURE;
+            trace_example(encoder, &problem, stages, shown)
+        })
+        .collect()
+}
+
+/// Everything the discriminator's warm-up reads, made once by executing.
+pub struct DiscriminatorData {
+    attacks: Vec<Example>,
+    verdicts: Vec<VerdictExample>,
+    key: DrawKey,
+}
+
+impl DiscriminatorData {
+    /// Solves `warmup.verdict_problems` problems with the warm generator, executes the chains, and turns them into
+    /// verdict examples (each chain at every stage) and attack sets whose expected values the reference gave. Inputs that
+    /// the chain under attack fails on come first.
+    pub fn collect(
+        config: &Config,
+        source: &ProblemSource,
+        generator: &Generator,
+        judge: &Judge,
+        sampling: &Sampling,
+        key: DrawKey,
+    ) -> Result<Self, WarmupError> {
+        let count = config.warmup.verdict_problems;
+        let problems = source.problems(judge.sandbox(), Purpose::DiscriminatorWarmup, 0, count)?;
+        let stages = config.written_stages();
+        let options = SolveOptions { sampling, samples: 2, stages, key: key.with_name("chains") };
+        let attempts = solve(generator, judge, &problems, &options)?;
+        let encoder = &generator.encoder;
+        let mut verdicts = Vec::new();
+        for (problem, tries) in problems.iter().zip(&attempts) {
+            for attempt in tries.iter().filter(|a| !matches!(a.judgement, Judgement::Masked(_)) && !a.chain.truncated()) {
+                for &stage in stages {
+                    verdicts.push(VerdictExample {
+                        problem: problem.id.clone(),
+                        stage,
+                        prompt_tokens: encoder.verdict(&problem.statement, Some(&problem.signature), &attempt.chain.prefix(stage))?,
+                        target: if attempt.judgement.passed() { 1.0 } else { 0.0 },
+                    });
+                }
+            }
+        }
+        let pools = labelled_inputs(judge, &problems, key);
+        let mut attacks = Vec::new();
+        // Which inputs break the chain under attack is known by running it.
+        let tests: Vec<Vec<Test>> = pools.iter().map(|pool| pool.iter().map(PooledAttack::test).collect()).collect();
+        let cases: Vec<Case> = problems
+            .iter()
+            .zip(&attempts)
+            .zip(&tests)
+            .map(|((problem, tries), tests)| Case { problem, code: tries[0].code.as_deref(), tests })
+            .collect();
+        for (((problem, tries), pool), judgement) in problems.iter().zip(&attempts).zip(&pools).zip(judge.run(&cases)) {
+            if pool.is_empty() {
+                continue;
+            }
+            let key = key.with_name(&problem.id);
+            let blind = key.uniform(0) < config.game.blind_share;
+            let chain = (!blind).then(|| &tries[0].chain);
+            let passes = judgement.passes();
+            let mut order: Vec<usize> = (0..pool.len()).collect();
+            // Stable: kills first for a visible chain, else in drawn order.
+            order.sort_by_key(|&i| !blind && passes.get(i).copied().unwrap_or(false));
+            let lines: Vec<String> = order
+                .iter()
+                .take(config.game.attacks_per_set)
+                .map(|&i| format_attack(&pool[i].attack.args, &pool[i].attack.expected))
+                .collect();
+            let mut tokens = encoder.attack(&problem.statement, Some(&problem.signature), chain)?;
+            let from = tokens.len();
+            tokens.extend(encoder.encode_completion(&lines.join("\n"))?);
+            attacks.push(Example { tokens, from });
+        }
+        Ok(Self { attacks, verdicts, key: key.with_name("batches") })
+    }
+
+    /// Attack sets and verdicts of one step: `batch_size` sequences in all, half of each where both exist.
+    pub fn batch(&self, step: u64, batch_size: usize) -> (Vec<Example>, Vec<VerdictExample>) {
+        let half = batch_size.div_ceil(2);
+        let pick = |len: usize, what: u64| -> Vec<usize> {
+            let key = self.key.with(step).with(what);
+            (0..half as u64).filter(|_| len > 0).map(|i| (key.uniform(i) * len as f64) as usize).collect()
+        };
+        (
+            pick(self.attacks.len(), 0).into_iter().map(|i| self.attacks[i].clone()).collect(),
+            pick(self.verdicts.len(), 1).into_iter().map(|i| self.verdicts[i].clone()).collect(),
+        )
+    }
+
+    /// Numbers of attack sets and of verdicts.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.attacks.len(), self.verdicts.len())
+    }
+
+    /// Share of verdict examples whose chain passed.
+    pub fn pass_rate(&self) -> f64 {
+        let sum: f64 = self.verdicts.iter().map(|v| f64::from(v.target)).sum();
+        sum / self.verdicts.len().max(1) as f64
+    }
+}
+
+/// Random inputs drawn for each problem, of which those are kept that are no gold input and that validator and reference
+/// accept, with the reference's answers.
+fn labelled_inputs(judge: &Judge, problems: &[Problem], key: DrawKey) -> Vec<Vec<PooledAttack>> {
+    const DRAWN: usize = 16;
+    let drawn: Vec<Vec<Result<ParsedAttack, String>>> = problems
+        .iter()
+        .map(|problem| {
+            let inputs = random_inputs(problem, DRAWN, key.with_name(&problem.id).value());
+            inputs.into_iter().map(|args| Ok(ParsedAttack { args, expected: Value::None })).collect()
+        })
+        .collect();
+    let sets: Vec<_> = problems.iter().zip(&drawn).map(|(problem, drawn)| (problem, &drawn[..])).collect();
+    judge.check_attacks(&sets).into_iter().map(|checked| pool_attacks(&[checked])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_learning_rate_rises_then_falls_to_its_floor() {
+        let at = |step| learning_rate(1.0, 0.1, 10, step, 110);
+        assert!((at(0) - 0.1).abs() < 1e-12 && (at(9) - 1.0).abs() < 1e-12 && (at(10) - 1.0).abs() < 1e-12);
+        assert!((at(60) - 0.55).abs() < 1e-12 && (at(110) - 0.1).abs() < 1e-12);
+        assert!((10..110).all(|s| at(s + 1) < at(s)));
+    }
+}
