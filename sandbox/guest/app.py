@@ -6,11 +6,14 @@ none of it, so nothing in this file guards a secret: it gives honest code its ty
 `confine` runs first, so that whatever is imported after it binds the confined functions.
 """
 
+import sys
+
+sys.dont_write_bytecode = True
+
 import confine
 
 import io
 import marshal
-import sys
 from gc import collect, freeze
 
 import encode

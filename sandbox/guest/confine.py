@@ -112,6 +112,36 @@ def _confine_datetime():
     _patch_type(datetime.date, today=classmethod(today))
 
 
+# --- asyncio: a loop that has nothing to wait for but the clock
+
+
+def _confine_asyncio():
+    import asyncio
+    import asyncio.base_events
+    import asyncio.events
+
+    class Selector:
+        def select(self, timeout):
+            if timeout is None:
+                raise RuntimeError("every task waits for something that never comes")
+            _sleep(timeout)
+            return []
+
+    class EventLoop(asyncio.base_events.BaseEventLoop):
+        def __init__(self):
+            super().__init__()
+            self._selector = Selector()
+
+        def _process_events(self, events):
+            pass
+
+        def _write_to_self(self):
+            pass
+
+    asyncio.SelectorEventLoop = asyncio.EventLoop = EventLoop
+    asyncio.new_event_loop = asyncio.events.new_event_loop = EventLoop
+
+
 # --- files, processes, threads
 
 _HARMLESS = frozenset("fspath strerror cpu_count get_terminal_size urandom getpid WIFEXITED WEXITSTATUS".split())
@@ -156,8 +186,14 @@ def _confine_threads():
 
 
 def _confine_processes():
+    import signal
     import subprocess
 
+    for name in "alarm", "raise_signal", "setitimer", "pause":
+        if hasattr(signal, name):
+            setattr(signal, name, _deny("signal." + name))
+    # asyncio.run installs a handler for Ctrl-C.
+    signal.signal = signal.getsignal = lambda number, handler=None: None
     subprocess.Popen.__init__ = _deny("subprocess")
     try:
         import socket
@@ -180,6 +216,7 @@ def _confine_imports():
 
 def seal():
     """Closes the doors that building the snapshot itself needs open."""
+    _confine_asyncio()
     _confine_os()
     _confine_io()
     _confine_threads()

@@ -20,8 +20,7 @@ pub(crate) const HOST_STACK: usize = 64 << 20;
 const WASM_STACK: usize = 16 << 20;
 
 /// What of the configuration changes the compiled code, in words, so that the runtime's hash covers it.
-pub(crate) const CODE_SETTINGS: &str =
-    "fuel, epochs, no concurrency";
+pub(crate) const CODE_SETTINGS: &str = "fuel, epochs, no concurrency";
 
 /// The configuration of an engine with room for `slots` instances at a time.
 fn config(slots: u32) -> Config {
@@ -32,7 +31,9 @@ fn config(slots: u32) -> Config {
     // What does not.
     config.memory_init_cow(true);
     // No async calls are made, but wasmtime wants their stacks to be as large.
-    config.max_wasm_stack(WASM_STACK).async_stack_size(WASM_STACK);
+    config
+        .max_wasm_stack(WASM_STACK)
+        .async_stack_size(WASM_STACK);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(slots)
         .total_core_instances(slots * 60)

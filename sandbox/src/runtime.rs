@@ -18,11 +18,12 @@ use crate::fault::Fault;
 pub(crate) mod build;
 
 /// The files the guest is made of, as they were when this crate was compiled.
-pub(crate) const GUEST: [(&str, &str); 6] = [
+pub(crate) const GUEST: [(&str, &str); 7] = [
     ("app.py", include_str!("../guest/app.py")),
     ("confine.py", include_str!("../guest/confine.py")),
     ("encode.py", include_str!("../guest/encode.py")),
     ("stdlib.py", include_str!("../guest/stdlib.py")),
+    ("entropy.c", include_str!("../guest/entropy.c")),
     (
         "requirements.txt",
         include_str!("../guest/requirements.txt"),

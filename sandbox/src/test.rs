@@ -99,7 +99,7 @@ pub struct Limits {
 }
 
 /// Fuel that a tight Python loop burns in about two seconds.
-pub const DEFAULT_FUEL: u64 = 2_000_000_000;
+pub const DEFAULT_FUEL: u64 = 20_000_000_000;
 
 impl Default for Limits {
     fn default() -> Limits {

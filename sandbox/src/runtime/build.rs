@@ -48,12 +48,15 @@ fn component(work: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let tool = componentize_py(work, say)?;
     say("snapshotting the Python interpreter (about 10 s)");
     let guest = folder.join("guest");
+    // What an interrupted build left (compiled Python too) must not end up in the snapshot.
+    let _ = fs::remove_dir_all(&guest);
     fs::create_dir_all(&guest)?;
     for (name, text) in GUEST {
         fs::write(guest.join(name), text)?;
     }
     let partial = folder.join("component.partial");
-    run(Command::new(&tool)
+    let mut command = Command::new(&tool);
+    command
         .current_dir(&guest)
         .args([
             "--wit-path",
@@ -61,16 +64,32 @@ fn component(work: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
             "--world",
             "runner",
             "componentize",
-            "--python-path",
-            ".",
-            "--stub-wasi",
-            "app",
         ])
-        .arg("--output")
-        .arg(&partial))
-    .context("componentize-py could not build the guest")?;
+        .args(["--python-path", ".", "--stub-wasi", "app", "--output"])
+        .arg(&partial);
+    match fixed_entropy(&folder) {
+        Ok(library) => drop(command.env("LD_PRELOAD", library)),
+        Err(error) => say(&format!(
+            "the hash seed of this runtime will be its own, so the order of sets may differ from other machines: {error:#}"
+        )),
+    }
+    run(&mut command).context("componentize-py could not build the guest")?;
     fs::rename(&partial, &done)?;
     Ok(done)
+}
+
+/// A library to preload that gives the build fixed entropy; see entropy.c.
+fn fixed_entropy(folder: &Path) -> Result<PathBuf> {
+    if !cfg!(target_os = "linux") {
+        bail!("entropy can be fixed on Linux only");
+    }
+    let library = folder.join("entropy.so");
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    run(Command::new(compiler)
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(folder.join("guest").join("entropy.c")))?;
+    Ok(library)
 }
 
 /// The pinned componentize-py, in a venv of its own.
