@@ -90,52 +90,57 @@ def failure(error):
     return "raised", (class_name(error).encode("utf-8", "backslashreplace"), message(error), frames(error))
 
 
+# The loaded module's entry point and the cap on output. componentize-py makes a new WitWorld for each call, so this cannot
+# live there.
+_entry = None
+_cap = 0
+
+
+def begin():
+    out = Capture()
+    out.room = _cap
+    sys.stdout = sys.stderr = out
+    return out
+
+
 class WitWorld(wit_world.WitWorld):
     """The exports of world.wit."""
 
-    entry = None
-    cap = 0
-
-    def begin(self):
-        out = Capture()
-        out.room = self.cap
-        sys.stdout = sys.stderr = out
-        return out
-
     def load(self, request):
-        code, name, self.cap = _loads(request)
-        out = self.begin()
+        global _entry, _cap
+        code, name, _cap = _loads(request)
+        out = begin()
         module = {"__name__": "solution" if name else "__main__", "__builtins__": __builtins__}
         try:
             try:
                 code = _compile(code, "<code>", "exec")
             except (SyntaxError, ValueError) as error:
-                # ValueError: NUL bytes or lone surrogates in the source.
+                # ValueError: NUL bytes in the source.
                 status, payload = "syntax", message(error)
             else:
                 _exec(code, module)
-                self.entry = module.get(name) if name else None
-                status, payload = ("loaded", None) if not name or callable(self.entry) else ("missing", None)
+                _entry = module.get(name) if name else None
+                status, payload = ("loaded", None) if not name or callable(_entry) else ("missing", None)
         except BaseException as error:
             status, payload = failure(error)
         if out.overflown:
             status, payload = "output", None
-        return _seal(status, printed(out), payload, self.cap)
+        return _seal(status, printed(out), payload, _cap)
 
     def call(self, args):
-        out = self.begin()
+        out = begin()
         try:
-            status, payload = "value", self.entry(*_loads(args)) if self.entry is not None else None
+            status, payload = "value", _entry(*_loads(args)) if _entry is not None else None
         except BaseException as error:
             status, payload = failure(error)
         try:
             if out.overflown:
                 status, payload = "output", None
-            return _seal(status, printed(out), payload, self.cap)
+            return _seal(status, printed(out), payload, _cap)
         except BaseException as error:
             # Only a hostile value gets here: a metaclass whose __hash__ raises, or memory that ran out.
             status, payload = failure(error)
-            return _seal(status, b"", payload, self.cap)
+            return _seal(status, b"", payload, _cap)
 
 
 def warm_up():
@@ -167,6 +172,7 @@ warm_up()
 sys.stdout, sys.stderr = standard
 stdlib.seal()
 confine.seal()
+sys.argv = [""]
 sys.stdin = io.StringIO("")
 collect()
 freeze()

@@ -10,6 +10,7 @@ import hashlib
 import os
 import sys
 import time
+import types
 
 
 class Forbidden(PermissionError):
@@ -50,6 +51,8 @@ def _confine_time():
     for name in "gmtime", "localtime", "ctime":
         original = getattr(time, name)
         setattr(time, name, lambda seconds=None, original=original: original(_time() if seconds is None else seconds))
+    clock_info = types.SimpleNamespace(implementation="tick", monotonic=True, adjustable=False, resolution=1e-4)
+    time.get_clock_info = lambda name: clock_info
     gmtime, strftime, asctime = time.gmtime, time.strftime, time.asctime
     time.strftime = lambda format, t=None: strftime(format, gmtime() if t is None else t)
     time.asctime = lambda t=None: asctime(gmtime() if t is None else t)
