@@ -16,7 +16,8 @@ const WORDS: &[&str] = &[
     "door", "lamp", "little", "lion", "moon", "mom", "Maple", "pear", "pop", "plan", "rain",
     "radar", "River", "sun", "stats", "Stone", "tree", "tent", "tart", "eel", "idea", "noon",
     "oil", "x", "is", "an", "to", "WORD", "Zebra", "queen", "fish", "garden", "hello", "world",
-    "python", "kayak", "jump", "under", "vase",
+    "python", "kayak", "jump", "under", "vase", "elephant", "mountain", "Umbrella", "keyboard",
+    "notebook", "dolphin", "corner", "printer",
 ];
 
 const TEXTS: &[&str] = &[

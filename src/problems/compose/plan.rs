@@ -174,7 +174,10 @@ fn walk(depth: usize, dice: &mut Dice) -> Option<Plan> {
         if fitting.is_empty() {
             return None;
         }
-        let weights: Vec<usize> = fitting.iter().map(|op| op.weight).collect();
+        // In pipelines the usual operations lead by more, so that rare ones do not take most of the
+        // pairs; alone, each must come often enough to be learnt.
+        let power = if single { 1 } else { 2 };
+        let weights: Vec<usize> = fitting.iter().map(|op| op.weight.pow(power)).collect();
         let op = fitting[dice.weighted(&weights)];
         let step = Step {
             op,

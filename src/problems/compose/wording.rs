@@ -19,7 +19,7 @@ pub(super) struct Wording {
 }
 
 /// Of 100 training problems of one and of two operations, those that are asked for without a signature.
-const BARE_PERCENT: [usize; 2] = [45, 10];
+const BARE_PERCENT: [usize; 2] = [50, 10];
 
 /// Of 100 problems, those whose name only the signature gives.
 const NAMELESS_PERCENT: usize = 20;
@@ -73,7 +73,7 @@ pub(super) fn draw(plan: &Plan, pool: Pool, bare: bool, dice: &mut Dice) -> Word
 /// A request as people type it: the task with its input in words, or a well-known name alone.
 fn bare_single(plan: &Plan, pool: Pool, dice: &mut Dice) -> Wording {
     let step = &plan.steps[0];
-    let by_name = step.params.is_empty() && dice.chance(25);
+    let by_name = step.params.is_empty() && dice.chance(35);
     let (frame, name) = if by_name {
         let known = names::canonical(step.op.canon, step.takes);
         (

@@ -2,13 +2,13 @@
 
 use crate::problems::compose::op::{Area, Kind, Op, PLAIN, fact::*};
 
-/// A fold of ints to an int forgets all about them but their range.
+/// A fold of ints to an int forgets all about them but their range and, to be safe, their parity.
 const INTO_INT: Op = Op {
     area: Area::Fold,
     takes: &[Kind::Ints],
     gives: Some(Kind::Int),
     bars: ORDER,
-    clears: !(NONNEG | SMALL),
+    clears: !(NONNEG | SMALL | PARITY),
     ..PLAIN
 };
 
@@ -43,7 +43,7 @@ pub(super) const OPS: &[Op] = &[
     Op {
         kind: "product",
         weight: 4,
-        clears: !NONNEG,
+        clears: !(NONNEG | PARITY),
         bars: ORDER | WINDOWED,
         word: "product",
         canon: "product | multiply_list",
@@ -101,7 +101,7 @@ pub(super) const OPS: &[Op] = &[
         weight: 7,
         takes: &[Kind::Ints, Kind::Words],
         bars: ORDER | VALUE | SLICED | WINDOWED | DIGIT,
-        adds: NONNEG | SMALL,
+        adds: NONNEG | SMALL | BOUND,
         clears: !0,
         word: "count | number",
         canon: "count_items | list_length | count_elements",
@@ -119,6 +119,7 @@ pub(super) const OPS: &[Op] = &[
     Op {
         kind: "mean",
         weight: 4,
+        clears: !(NONNEG | SMALL),
         choice: "0 | None",
         bars: ORDER | WINDOWED,
         word: "mean | average",

@@ -6,7 +6,7 @@ const TO_INT: Op = Op {
     area: Area::Fold,
     takes: &[Kind::Text],
     gives: Some(Kind::Int),
-    adds: NONNEG | SMALL,
+    adds: NONNEG | SMALL | BOUND,
     clears: !0,
     on_empty: "0",
     ..PLAIN

@@ -28,7 +28,7 @@ const ONE: Op = Op {
     takes: &[Kind::Ints],
     gives: Some(Kind::Int),
     bars: SLICED | SORTED,
-    clears: !(NONNEG | SMALL),
+    clears: !(NONNEG | SMALL | PARITY),
     choice: "0 | None",
     on_empty: "{e}",
     weight: 3,

@@ -30,7 +30,7 @@ pub(super) const OPS: &[Op] = &[
     Op {
         kind: "two_sum",
         gives: Some(Kind::Ints),
-        weight: 6,
+        weight: 14,
         word: "two_sum",
         canon: "two_sum",
         asks: "find the indices of two numbers in a list that add up to a target, [] if none | return the positions of two numbers whose sum is the target, [] if none",
@@ -54,6 +54,7 @@ pub(super) const OPS: &[Op] = &[
     },
     Op {
         kind: "contains",
+        weight: 7,
         gives: Some(Kind::Bool),
         word: "contains | holds",
         canon: "contains | is_in_list",
@@ -69,6 +70,7 @@ pub(super) const OPS: &[Op] = &[
     },
     Op {
         kind: "count_value",
+        weight: 7,
         gives: Some(Kind::Int),
         word: "occurrences | how_often",
         canon: "count_occurrences",
@@ -84,6 +86,7 @@ pub(super) const OPS: &[Op] = &[
     },
     Op {
         kind: "find_index",
+        weight: 7,
         gives: Some(Kind::Int),
         word: "index | position",
         canon: "find_index | linear_search | index_of",

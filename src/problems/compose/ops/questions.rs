@@ -83,7 +83,7 @@ pub(super) const OPS: &[Op] = &[
     Op {
         kind: "exceeds",
         weight: 3,
-        params: &[Param::Int(3, 12)],
+        params: &[Param::Int(2, 8)],
         bars: DIGIT,
         word: "exceeds | over",
         canon: "exceeds | is_greater",
