@@ -247,7 +247,7 @@ pub(super) fn validator(plan: &Plan, names: &Names) -> String {
         Kind::ListAndInt => format!("{} and type({u}) is int and abs({u}) <= 1000000", ints(p)),
         Kind::TwoTexts => format!("{} and {}", text(p), text(u)),
         Kind::Rows => format!(
-            "type({p}) is list and len({p}) <= 20 and all(type(row) is list and len(row) <= 20 \
+            "type({p}) is list and len({p}) <= 8 and all(type(row) is list and len(row) <= 8 \
              and all(type(x) is int and abs(x) <= {limit} for x in row) for row in {p})"
         ),
         _ => format!(

@@ -1,7 +1,7 @@
 //! The composition generator: unlimited problems made of operations, with statement, reference, inputs and
 //! a five-stage trace.
 //!
-//! A problem is a pipeline of one to four operations ([`ops`], typed) whose parameters are drawn at random. The
+//! A problem is a pipeline of one to four operations (`ops`, typed) whose parameters are drawn at random. The
 //! sequence of operation kinds, without parameters, is its *composition*: it stands in the problem's `tags`.
 //!
 //! ```text
@@ -22,10 +22,12 @@
 //!
 //! - A composition's share is a hash of its *set* of kinds, so no reordering of a held-out composition is trained
 //!   on, however worded. An operation that does the work of several (`digit_sum`) counts as those. A held-out
-//!   composition can be part of a longer trained one: the whole is what is unseen.
+//!   composition can be part of a longer trained one: the whole is what is unseen. And what is unseen is the recipe:
+//!   now and then another one computes the same (reverse, then the first 3; the last 3, then reverse).
 //! - Each operation has two phrases, and there are eight frames, that only UnseenWordings uses; there, every phrase and
 //!   the frame are held-out ones. They are made of words that training uses in other phrases (drop the *even*
 //!   numbers, leave out the *odd* numbers), so the pool asks for generalisation and not for unknown words.
+//!   A draft of another pool that would say a held-out phrase by chance is drawn again.
 //! - A name of UnseenWordings holds at least one word that no name elsewhere has. These are the only words that
 //!   training never shows.
 //!

@@ -189,13 +189,19 @@ const COMPUTED: &[&str] = &[
     "the factorial",
     "the absolute",
     "the greatest common",
-    "how many",
 ];
 
 /// The verb for a noun phrase: compute the sum, take the first 3, tell whether.
 fn verb(phrase: &str, last: bool, dice: &mut Dice) -> &'static str {
     if phrase.starts_with("whether ") {
         return dice.pick(&["return", "tell", "check"]);
+    }
+    if phrase.starts_with("how ") {
+        return dice.pick(if last {
+            &["return", "find", "compute"]
+        } else {
+            &["find", "compute"]
+        });
     }
     let computed = COMPUTED.iter().any(|start| phrase.starts_with(start));
     dice.pick(match (last, computed) {
