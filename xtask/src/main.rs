@@ -82,17 +82,7 @@ fn train(places: &Places, args: &[OsString]) -> anyhow::Result<ExitCode> {
     setup::run(places, false)?;
     shell::step("cargo build --release --workspace");
     shell::run(places.cargo().args(["build", "--release", "--workspace"]))?;
-    let mut train = places.cargo();
-    train.args([
-        "run",
-        "--quiet",
-        "--release",
-        "--package",
-        "gauntlet",
-        "--bin",
-        "train",
-        "--",
-    ]);
+    let mut train = places.binary("train")?;
     let own_config = args
         .iter()
         .any(|arg| arg.to_string_lossy().split('=').next() == Some("--config"));

@@ -39,6 +39,19 @@ impl Places {
         self.cache.join("downloads")
     }
 
+    /// A binary of the workspace's release build. Run by its path: `cargo run --package` would choose other features
+    /// for shared dependencies than a build of the whole workspace does, and compile them anew.
+    pub fn binary(&self, name: &str) -> Result<Command> {
+        let own = env::current_exe().context("cannot find the target folder")?;
+        let target = own
+            .ancestors()
+            .nth(2)
+            .context("xtask lies in target/PROFILE/")?;
+        let mut binary = Command::new(target.join("release").join(name));
+        binary.current_dir(&self.root);
+        Ok(binary)
+    }
+
     /// The cargo that runs us, in the clone.
     pub fn cargo(&self) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -1,4 +1,4 @@
-//! The sandbox's Python runtime: asks the sandbox crate whether it is there, and has it built if not.
+//! The sandbox's Python runtime: tries whether the sandbox has the one it wants, and has it built if not.
 
 use std::path::PathBuf;
 
@@ -11,18 +11,17 @@ use crate::shell;
 /// Provides the runtime and gives the folder of all that was made for it.
 pub fn provide(places: &Places) -> Result<PathBuf> {
     let folder = places.cache.join("runtime");
-    // The sandbox as everything else uses it, without the compiler: it knows which runtime it wants.
-    let mut present = places.cargo();
-    present.args([
-        "run",
-        "--quiet",
+    let package = [
         "--release",
         "--package",
         "gauntlet-sandbox",
         "--bin",
         "sandbox",
-    ]);
-    if shell::output(present.args(["--", "build-runtime"])).is_ok() {
+    ];
+    shell::run(places.cargo().args(["build", "--quiet"]).args(package))?;
+    // The sandbox as everything else uses it, without the compiler. The program is on stdin, which is empty: nothing to
+    // do, done well, if the runtime is there and fit.
+    if shell::output(places.binary("sandbox")?.args(["run", "-"])).is_ok() {
         return Ok(folder);
     }
     check_space(&places.cache, 2_000_000_000, "building the sandbox runtime")?;
@@ -30,16 +29,10 @@ pub fn provide(places: &Places) -> Result<PathBuf> {
     // A target folder of its own: the compiler's features must not disturb what the workspace has built.
     let scratch = places.cache.join("build/sandbox-runtime");
     let mut build = places.cargo();
-    build.args([
-        "run",
-        "--release",
-        "--package",
-        "gauntlet-sandbox",
-        "--features",
-        "compile",
-        "--bin",
-        "sandbox",
-    ]);
+    build
+        .arg("run")
+        .args(package)
+        .args(["--features", "compile"]);
     build
         .arg("--target-dir")
         .arg(&scratch)
