@@ -221,9 +221,10 @@ impl Problem {
         }
         for (field, code) in [("reference", &self.reference), ("trace[4]", &self.trace[4])] {
             let found = find_function(code, &self.entry_point).map_err(|m| Flaw::new(field, m))?;
-            if found.param_names() != signature.param_names() {
-                let message =
-                    format!("defines `{found}`, whose parameters are not those of `{signature}`");
+            if !found.takes(signature.params.len()) {
+                let message = format!(
+                    "defines `{found}`, which does not take the arguments of `{signature}`"
+                );
                 return Err(Flaw::new(field, message));
             }
         }
@@ -357,7 +358,7 @@ mod tests {
             (
                 "signature",
                 json!("def double(n: int, m: int) -> int"),
-                "reference: defines `def double(n)`, whose",
+                "reference: defines `def double(n)`, which does not",
             ),
             (
                 "entry_point",

@@ -68,6 +68,15 @@ impl Signature {
         count >= least && most.is_none_or(|most| count <= most)
     }
 
+    /// Whether `other` has the same parameters by name, and beyond them only ones with a default.
+    pub fn is_kept_by(&self, other: &Signature) -> bool {
+        let (same, more) = other
+            .params
+            .split_at(self.params.len().min(other.params.len()));
+        let names = self.param_names();
+        same.iter().map(|p| p.name.as_str()).eq(names) && more.iter().all(|p| p.default.is_some())
+    }
+
     /// The parameters' names, in order.
     pub fn param_names(&self) -> Vec<&str> {
         self.params.iter().map(|p| p.name.as_str()).collect()
@@ -252,6 +261,20 @@ mod tests {
         assert!(!takes("def f(a, b=1)", 0) && !takes("def f(a, b=1)", 3));
         assert!(takes("def f(a, *rest)", 9) && !takes("def f(a, *rest)", 0));
         assert!(!takes("def f(a, **named)", 2));
+    }
+
+    #[test]
+    fn a_definition_keeps_the_names_and_may_add_defaults() {
+        let keeps = |wanted: &str, found: &str| {
+            Signature::parse(wanted)
+                .unwrap()
+                .is_kept_by(&Signature::parse(found).unwrap())
+        };
+        assert!(keeps("def f(a: int, b: str) -> int", "def f(a, b)"));
+        assert!(keeps("def f(a: int)", "def f(a, depth=1)"));
+        assert!(!keeps("def f(a: int)", "def f(a, depth)"));
+        assert!(!keeps("def f(a, b)", "def f(a)"));
+        assert!(!keeps("def f(a, b)", "def f(b, a)"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use gauntlet_sandbox::{CheckJob, Fault, Limits, Mode, Report, Sandbox, Value};
 
 use super::inputs::validator_job;
 use super::schema::{MIN_TESTS, Problem};
+use super::signature::find_function;
 use strength::program;
 
 pub use strength::{INPUTS, MUTANTS, Strength, strength};
@@ -41,6 +42,8 @@ pub struct Finding {
 pub enum What {
     /// Every field is as it should be.
     Fields,
+    /// Reference and trace name their parameters as the signature does.
+    Signature,
     /// There are at least [`MIN_TESTS`] gold tests.
     Tests,
     /// The reference passes the gold tests.
@@ -60,7 +63,7 @@ pub enum What {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.what {
-            What::Fields => "",
+            What::Fields | What::Signature => "",
             What::Tests => "too few tests: ",
             What::Reference => "the reference fails its own tests: ",
             What::Trace => "the code of the trace fails the tests: ",
@@ -151,6 +154,7 @@ fn findings(sandbox: &Sandbox, problem: &Problem) -> Result<Vec<Finding>, Fault>
         let detail = format!("{}; a problem needs {MIN_TESTS}", problem.tests.len());
         findings.push(finding(problem, What::Tests, detail));
     }
+    findings.extend(renamed(problem));
     let solutions = [
         (What::Reference, &problem.reference),
         (What::Trace, &problem.trace[4]),
@@ -184,6 +188,27 @@ fn findings(sandbox: &Sandbox, problem: &Problem) -> Result<Vec<Finding>, Fault>
         findings.extend(weakness(problem, &strength(sandbox, problem)?));
     }
     Ok(findings)
+}
+
+/// Code whose parameters are not those of the signature: calls would pass, but a player that learns from it
+/// learns to ignore what was asked.
+fn renamed(problem: &Problem) -> Vec<Finding> {
+    let Ok(signature) = problem.parsed_signature() else {
+        return Vec::new();
+    };
+    let solutions = [
+        ("reference", &problem.reference),
+        ("trace[4]", &problem.trace[4]),
+    ];
+    let differs = |(field, code): (&str, &String)| {
+        let found = find_function(code, &signature.name)
+            .ok()
+            .filter(|found| !signature.is_kept_by(found))?;
+        let detail =
+            format!("{field}: `{found}` names its parameters otherwise than `{signature}`");
+        Some(finding(problem, What::Signature, detail))
+    };
+    solutions.into_iter().filter_map(differs).collect()
 }
 
 fn weakness(problem: &Problem, strength: &Strength) -> Option<Finding> {
@@ -257,6 +282,19 @@ mod tests {
 
     fn problem() -> Problem {
         serde_json::from_value(example::json(serde_json::json!({}))).unwrap()
+    }
+
+    #[test]
+    fn renamed_parameters_are_found() {
+        assert_eq!(renamed(&problem()), []);
+        let mut other = problem();
+        other.trace[4] = "def double(x):\n    return x * 2\n".to_owned();
+        let found = renamed(&other);
+        assert_eq!(
+            found[0].to_string(),
+            "problem \"numbers/double\": trace[4]: `def double(x)` names its parameters otherwise than \
+             `def double(n: int) -> int`"
+        );
     }
 
     #[test]

@@ -218,20 +218,54 @@ fn parse_line(path: &Path, line: usize, bytes: &[u8]) -> Result<Json, ProblemErr
         line,
         byte: error.valid_up_to() + 1,
     })?;
-    serde_json::from_str(text).map_err(|error| {
+    let wrong = |column, message| ProblemError::NotJson {
+        path: path.to_owned(),
+        line,
+        column,
+        message,
+    };
+    let json = serde_json::from_str(text).map_err(|error| {
         let message = error.to_string();
-        let message = message
-            .split(" at line ")
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        ProblemError::NotJson {
-            path: path.to_owned(),
-            line,
-            column: error.column(),
-            message,
+        let message = message.split(" at line ").next().unwrap_or_default();
+        wrong(error.column(), message.to_owned())
+    })?;
+    match huge_integer(text) {
+        Some((column, digits)) => {
+            let message = format!(
+                "{digits} needs more than 64 bits and would be rounded; write {{\"$py\": \"{digits}\"}}"
+            );
+            Err(wrong(column, message))
         }
-    })
+        None => Ok(json),
+    }
+}
+
+/// The first integer that JSON readers round, with its column; strings do not count.
+fn huge_integer(json: &str) -> Option<(usize, &str)> {
+    let mut quoted = false;
+    let mut escaped = false;
+    let mut start = 0;
+    // Between strings, a number stands between characters that no number has.
+    for (at, c) in json.char_indices().chain([(json.len(), ' ')]) {
+        if quoted {
+            quoted = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            start = at + 1;
+        } else if !(c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.')) {
+            let token = &json[start..at];
+            let whole = token
+                .trim_start_matches('-')
+                .bytes()
+                .all(|b| b.is_ascii_digit());
+            let fits = token.parse::<i64>().is_ok() || token.parse::<u64>().is_ok();
+            if whole && !token.is_empty() && !fits {
+                return Some((json[..start].chars().count() + 1, token));
+            }
+            quoted = c == '"';
+            start = at + c.len_utf8();
+        }
+    }
+    None
 }
 
 fn check_version(path: &Path, first: &Json) -> Result<(), ProblemError> {
@@ -315,6 +349,13 @@ mod tests {
                 "a.jsonl:1: holds no schema_version",
             ),
             (
+                format!(
+                    "{version}{}\n",
+                    good.replace("[2]", "[-123456789012345678901]")
+                ),
+                "a.jsonl:2: not JSON at column 184: -123456789012345678901 needs more than 64 bits",
+            ),
+            (
                 format!("{version}{}", "[".repeat(10_000)),
                 "a.jsonl:2: not JSON at column",
             ),
@@ -328,6 +369,31 @@ mod tests {
             message,
             "b.jsonl:2: not UTF-8 at byte 12 of the line; save the file as UTF-8"
         );
+    }
+
+    #[test]
+    fn only_integers_that_would_be_rounded_are_huge() {
+        for json in [
+            "[18446744073709551615, -9223372036854775808, 1e300, 123456789012345678901.5, -0]",
+            r#"{"$py": "123456789012345678901", "\\": "\"123456789012345678901"}"#,
+            "[true, null]",
+        ] {
+            assert_eq!(huge_integer(json), None, "{json}");
+        }
+        for json in [
+            "123456789012345678901",
+            "[-123456789012345678901]",
+            r#"{"ü\"": 18446744073709551616}"#,
+        ] {
+            let (column, token) = huge_integer(json).unwrap_or_else(|| panic!("{json}"));
+            assert_eq!(
+                json.chars()
+                    .skip(column - 1)
+                    .take(token.len())
+                    .collect::<String>(),
+                token
+            );
+        }
     }
 
     #[test]
