@@ -21,7 +21,8 @@ import stdlib
 import wit_world
 
 _loads, _compile, _exec, _StringIO = marshal.loads, compile, exec, io.StringIO
-_Forbidden, _seal = confine.Forbidden, encode.seal
+_Forbidden, _NO_FILE, _seal = confine.Forbidden, confine.NO_FILE, encode.seal
+_FILE = "<code>" + _NO_FILE
 
 MESSAGE_CHARS = 500
 TRACEBACK_FRAMES = 20
@@ -45,8 +46,12 @@ class Capture(io.StringIO):
         return _StringIO.write(self, text)
 
 
+def encoded(text):
+    return text.replace(_NO_FILE, "").encode("utf-8", "backslashreplace")
+
+
 def printed(out):
-    return _StringIO.getvalue(out).encode("utf-8", "backslashreplace")
+    return encoded(_StringIO.getvalue(out))
 
 
 def class_name(error):
@@ -60,7 +65,7 @@ def message(error):
         text = text if type(text) is str else ""
     except Exception:
         text = ""
-    return text[:MESSAGE_CHARS].encode("utf-8", "backslashreplace")
+    return encoded(text[:MESSAGE_CHARS])
 
 
 def frames(error):
@@ -69,13 +74,13 @@ def frames(error):
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        if code.co_filename == "<code>":
+        if code.co_filename == _FILE:
             lines.append("line %d, in %s" % (trace.tb_lineno, code.co_name))
         trace = trace.tb_next
     if len(lines) > TRACEBACK_FRAMES:
         half = TRACEBACK_FRAMES // 2
         lines[half:-half] = ["... %d more" % (len(lines) - 2 * half)]
-    return "\n".join(lines).encode("utf-8", "backslashreplace")
+    return encoded("\n".join(lines))
 
 
 def failure(error):
@@ -87,7 +92,7 @@ def failure(error):
         return "output", None
     if kind is MemoryError:
         return "memory", None
-    return "raised", (class_name(error).encode("utf-8", "backslashreplace"), message(error), frames(error))
+    return "raised", (encoded(class_name(error)), message(error), frames(error))
 
 
 # The loaded module's entry point and the cap on output. componentize-py makes a new WitWorld for each call, so this cannot
@@ -113,7 +118,7 @@ class WitWorld(wit_world.WitWorld):
         module = {"__name__": "solution" if name else "__main__", "__builtins__": __builtins__}
         try:
             try:
-                code = _compile(code, "<code>", "exec")
+                code = _compile(code, _FILE, "exec")
             except (SyntaxError, ValueError) as error:
                 # ValueError: NUL bytes in the source.
                 status, payload = "syntax", message(error)

@@ -167,6 +167,22 @@ def _confine_os():
     os.getcwdb = lambda: b"/"
 
 
+# Appended to the names of source files. For a SyntaxError CPython opens the file to quote the line, below anything that
+# Python code can patch; a name that has no encoding keeps it from trying.
+NO_FILE = "\udfff"
+
+
+def _confine_compile():
+    original = builtins.compile
+
+    def compile(source, filename, mode, *args, **kwargs):
+        if type(filename) is str:
+            filename += NO_FILE
+        return original(source, filename, mode, *args, **kwargs)
+
+    builtins.compile = compile
+
+
 def _confine_io():
     import _io
     import io
@@ -220,6 +236,7 @@ def _confine_imports():
 def seal():
     """Closes the doors that building the snapshot itself needs open."""
     _confine_asyncio()
+    _confine_compile()
     _confine_os()
     _confine_io()
     _confine_threads()

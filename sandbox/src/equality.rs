@@ -210,6 +210,76 @@ mod tests {
         assert!(!opaque.py_eq(&opaque));
     }
 
+    /// `==` of the machine's Python is the oracle, on all pairs of generated values.
+    #[test]
+    fn agrees_with_python_on_generated_values() {
+        let leaves = [
+            "0",
+            "1",
+            "2",
+            "True",
+            "False",
+            "1.0",
+            "0.5",
+            "-0.0",
+            "complex(1, 0)",
+            "complex(0, 1)",
+            "None",
+            "'1'",
+            "'a'",
+            "b'a'",
+            "float('inf')",
+            "float('nan')",
+            "2**53 + 1",
+            "2.0**53",
+            "()",
+            "frozenset()",
+        ];
+        let mut state = 3_u64;
+        let mut next = |below: usize| {
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            (state >> 33) as usize % below
+        };
+        let mut texts: Vec<String> = leaves
+            .iter()
+            .map(|leaf| leaf.replace("2**53 + 1", "9007199254740993"))
+            .collect();
+        texts
+            .iter_mut()
+            .for_each(|text| *text = text.replace("2.0**53", "9007199254740992.0"));
+        for _ in 0..200 {
+            let (a, b) = (
+                texts[next(texts.len())].clone(),
+                texts[next(texts.len())].clone(),
+            );
+            let text = match next(6) {
+                0 => format!("[{a}, {b}]"),
+                1 => format!("({a}, {b})"),
+                2 => format!("{{{a}, {b}}}"),
+                3 => format!("{{{a}: {b}, {b}: {a}}}"),
+                4 => format!("frozenset({{{a}, {b}}})"),
+                _ => format!("({b},)"),
+            };
+            if text.len() < 60 && Value::parse_literal(&text).is_ok() {
+                texts.push(text);
+            }
+        }
+        // Evaluated afresh on each side, so that no two nans are the same object.
+        let script = "import json, sys\ntexts = json.load(sys.stdin)\nfor a in texts: print(''.join('01'[eval(a) == eval(b)] for b in texts))";
+        let Some(answers) = crate::oracle::python(script, &serde_json::to_string(&texts).unwrap())
+        else {
+            return;
+        };
+        let values: Vec<Value> = texts.iter().map(|text| v(text)).collect();
+        for (a, row) in values.iter().zip(answers.lines()) {
+            for (b, answer) in values.iter().zip(row.chars()) {
+                assert_eq!(a.py_eq(b), answer == '1', "{a} == {b}");
+            }
+        }
+    }
+
     #[test]
     fn large_sets_compare_in_linear_time() {
         let set = |from: i64| Value::Set((from..from + 200_000).map(Value::from).collect());

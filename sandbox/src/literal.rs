@@ -279,26 +279,32 @@ impl<'a> Parser<'a> {
 
     fn number_or_sum(&mut self) -> Result<Value, LiteralError> {
         let start = self.at;
-        let first = self.number()?;
+        let negative = self.sign() == Some(-1.0);
+        let first = match self.number()? {
+            Value::Int(i) if negative => Value::Int(-i),
+            Value::Float(f) if negative => Value::Float(-f),
+            // Python negates the zero real part too.
+            Value::Complex { re, im } if negative => Value::Complex { re: -re, im: -im },
+            value => value,
+        };
         let after = self.at;
         self.space();
-        if !matches!(self.peek(), Some(b'+' | b'-')) || self.rest().starts_with("->") {
+        let sign = if self.rest().starts_with("->") {
+            None
+        } else {
+            self.sign()
+        };
+        let Some(sign) = sign else {
             self.at = after;
             return Ok(first);
-        }
-        let second = self.number()?;
-        let re = match first {
-            Value::Float(f) => f,
-            Value::Int(i) => i.to_f64().unwrap_or(f64::INFINITY),
-            _ => {
-                return Err(LiteralError {
-                    what: "a sum that is no complex number".into(),
-                    at: start,
-                });
-            }
         };
-        match second {
-            Value::Complex { im, .. } => Ok(Value::Complex { re, im }),
+        let re = match &first {
+            Value::Float(f) => Some(*f),
+            Value::Int(i) => i.to_f64(),
+            _ => None,
+        };
+        match (re, self.number()?) {
+            (Some(re), Value::Complex { im, .. }) => Ok(Value::Complex { re, im: sign * im }),
             _ => Err(LiteralError {
                 what: "a sum that is no complex number".into(),
                 at: start,
@@ -306,24 +312,24 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// One sign and the space after it.
+    fn sign(&mut self) -> Option<f64> {
+        let sign = match self.peek() {
+            Some(b'+') => 1.0,
+            Some(b'-') => -1.0,
+            _ => return None,
+        };
+        self.at += 1;
+        self.space();
+        Some(sign)
+    }
+
     fn number(&mut self) -> Result<Value, LiteralError> {
-        let mut negative = false;
-        while let Some(sign @ (b'+' | b'-')) = self.peek() {
-            negative ^= sign == b'-';
-            self.at += 1;
-            self.space();
-        }
         let value = self.unsigned()?;
         if matches!(self.peek(), Some(b) if b.is_ascii_alphanumeric() || b == b'_' || b == b'.') {
             return Err(self.error("malformed number"));
         }
-        Ok(match value {
-            Value::Int(i) if negative => Value::Int(-i),
-            Value::Float(f) if negative => Value::Float(-f),
-            // Python negates the zero real part too.
-            Value::Complex { re, im } if negative => Value::Complex { re: -re, im: -im },
-            value => value,
-        })
+        Ok(value)
     }
 
     fn unsigned(&mut self) -> Result<Value, LiteralError> {

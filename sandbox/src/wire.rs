@@ -298,7 +298,7 @@ mod tests {
         .collect::<Vec<_>>();
         for bits in [30, 31, 32, 44, 45, 46, 60, 64, 1000] {
             for offset in [-1, 0, 1] {
-                let i = (BigInt::from(1) << bits) + offset;
+                let i: BigInt = (BigInt::from(1) << bits) + offset;
                 texts.extend([i.to_string(), (-i).to_string()]);
             }
         }
