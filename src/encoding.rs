@@ -2,6 +2,8 @@
 
 use crate::model::Tokenizer;
 use crate::model::tokenizer::TokenizerError;
+use crate::problems::Problem;
+use crate::problems::compose::is_bare;
 use crate::prompts::{PromptError, Prompts};
 use crate::rollout::Chain;
 use crate::stage::Stage;
@@ -69,6 +71,27 @@ impl PromptEncoder {
     /// The problem, up to where the first stage opens.
     pub fn problem(&self, statement: &str, signature: Option<&str>) -> Result<Vec<u32>, EncodingError> {
         Ok(self.tokenizer.encode(&self.prompts.generator_prefix(statement, signature)?)?)
+    }
+
+    /// The signature that prompts show: none for a problem that is stated the way people type requests, whose function
+    /// has its canonical name.
+    pub fn shown_signature(problem: &Problem) -> Option<&str> {
+        (!is_bare(problem)).then_some(&problem.signature)
+    }
+
+    /// The prompt of a problem, up to where the first stage opens.
+    pub fn problem_prompt(&self, problem: &Problem) -> Result<Vec<u32>, EncodingError> {
+        self.problem(&problem.statement, Self::shown_signature(problem))
+    }
+
+    /// The prompt after which the discriminator attacks a chain of `problem`, or writes tests for the problem alone.
+    pub fn attack_prompt(&self, problem: &Problem, chain: Option<&Chain>) -> Result<Vec<u32>, EncodingError> {
+        self.attack(&problem.statement, Self::shown_signature(problem), chain)
+    }
+
+    /// The verdict prompt for a chain of `problem`.
+    pub fn verdict_prompt(&self, problem: &Problem, chain: &Chain) -> Result<Vec<u32>, EncodingError> {
+        self.verdict(&problem.statement, Self::shown_signature(problem), chain)
     }
 
     /// What opens a stage.

@@ -51,7 +51,7 @@ pub fn solve(
 ) -> Result<Vec<Vec<Attempt>>, EncodingError> {
     let mut starts = Vec::with_capacity(problems.len() * options.samples);
     for problem in problems {
-        let prompt = generator.encoder.problem(&problem.statement, Some(&problem.signature))?;
+        let prompt = generator.encoder.problem_prompt(problem)?;
         for sample in 0..options.samples {
             let key = options.key.with_name(&problem.id).with(sample as u64);
             starts.push(ChainStart { prompt: prompt.clone(), chain: Chain::default(), key });

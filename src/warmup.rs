@@ -42,8 +42,8 @@ pub fn learning_rate(peak: f64, floor: f64, rise: u64, step: u64, steps: u64) ->
 }
 
 /// The text that the generator imitates for one problem: the prompt, then each of `stages` with its opening.
-pub fn trace_example(encoder: &PromptEncoder, problem: &Problem, stages: &[Stage], with_signature: bool) -> Result<Example, EncodingError> {
-    let mut tokens = encoder.problem(&problem.statement, with_signature.then_some(&problem.signature))?;
+pub fn trace_example(encoder: &PromptEncoder, problem: &Problem, stages: &[Stage]) -> Result<Example, EncodingError> {
+    let mut tokens = encoder.problem_prompt(problem)?;
     let from = tokens.len();
     for &stage in stages {
         tokens.extend(encoder.stage_opening(stage)?);
@@ -52,28 +52,16 @@ pub fn trace_example(encoder: &PromptEncoder, problem: &Problem, stages: &[Stage
     Ok(Example { tokens, from })
 }
 
-/// Share of warm-up prompts that show no signature, for a user at the prompt often gives none.
-const WITHOUT_SIGNATURE: f64 = 0.2;
-
 /// What the generator imitates at one step.
 pub fn generator_batch(
     source: &ProblemSource,
     encoder: &PromptEncoder,
     stages: &[Stage],
-    key: DrawKey,
     step: u64,
     batch_size: usize,
 ) -> Result<Vec<Example>, EncodingError> {
     let first = step * batch_size as u64;
-    (first..first + batch_size as u64)
-        .map(|index| {
-            let problem = source.example(index);
-            // Without a signature the statement must name the function, or nobody could know what to call it.
-            let named = problem.statement.contains(&problem.entry_point);
-            let shown = !named || key.with(index).uniform(0) >= WITHOUT_SIGNATURE;
-            trace_example(encoder, &problem, stages, shown)
-        })
-        .collect()
+    (first..first + batch_size as u64).map(|index| trace_example(encoder, &source.example(index), stages)).collect()
 }
 
 /// Everything the discriminator's warm-up reads, made once by executing.
@@ -108,7 +96,7 @@ impl DiscriminatorData {
                     verdicts.push(VerdictExample {
                         problem: problem.id.clone(),
                         stage,
-                        prompt_tokens: encoder.verdict(&problem.statement, Some(&problem.signature), &attempt.chain.prefix(stage))?,
+                        prompt_tokens: encoder.verdict_prompt(problem, &attempt.chain.prefix(stage))?,
                         target: if attempt.judgement.passed() { 1.0 } else { 0.0 },
                     });
                 }
@@ -140,7 +128,7 @@ impl DiscriminatorData {
                 .take(config.game.attacks_per_set)
                 .map(|&i| format_attack(&pool[i].attack.args, &pool[i].attack.expected))
                 .collect();
-            let mut tokens = encoder.attack(&problem.statement, Some(&problem.signature), chain)?;
+            let mut tokens = encoder.attack_prompt(problem, chain)?;
             let from = tokens.len();
             tokens.extend(encoder.encode_completion(&lines.join("\n"))?);
             attacks.push(Example { tokens, from });

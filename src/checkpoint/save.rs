@@ -91,7 +91,15 @@ impl SaveRequest {
             ),
         ];
         for (name, text) in self.prompts {
-            names::check("a prompt", &name)?;
+            if !names::is_plain_path(&name) {
+                let reason =
+                    "a prompt's path is made of letters, digits and . _ - + between its slashes";
+                return Err(CheckpointError::Name {
+                    what: "a prompt",
+                    name,
+                    reason,
+                });
+            }
             files.push((format!("prompts/{name}"), text.into_bytes()));
         }
         let mut paths: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();

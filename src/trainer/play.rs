@@ -131,7 +131,7 @@ impl Table<'_> {
         };
         let mut starts = Vec::with_capacity(problems.len());
         for problem in &problems {
-            let prompt = self.generator.encoder.problem(&problem.statement, Some(&problem.signature))?;
+            let prompt = self.generator.encoder.problem_prompt(problem)?;
             // Branch and sample that no member of a group has.
             let key = self.draw_key(&key(problem, u32::MAX, u32::MAX));
             starts.push(ChainStart { prompt, chain: Chain::default(), key });
@@ -230,7 +230,7 @@ impl Table<'_> {
             };
             let target = self.target(round, self.draw_key(&key));
             let chain = target.map(|i| &round.candidates[i].chain);
-            let prompt = discriminator.encoder.attack(&round.problem.statement, Some(&round.problem.signature), chain)?;
+            let prompt = discriminator.encoder.attack_prompt(&round.problem, chain)?;
             for sample in 0..game.discriminator_group_size as u32 {
                 let key = RolloutKey { sample, ..key.clone() };
                 prompts.push((prompt.clone(), self.draw_key(&key)));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::auc;
 use crate::stage::Stage;
 
 /// Version of `trainer_state.json`.
@@ -142,6 +143,14 @@ pub struct TrainerState {
 }
 
 impl TrainerState {
+    /// AUC of the verdict head over the window, once both outcomes are in it often enough to mean anything.
+    pub fn verdict_auc(&self) -> Option<f64> {
+        const LEAST: usize = 16;
+        let scores: Vec<(f64, bool)> = self.verdicts.pairs.iter().map(|(p, right)| (f64::from(*p), *right)).collect();
+        let right = scores.iter().filter(|(_, right)| *right).count();
+        if right < LEAST || scores.len() - right < LEAST { None } else { auc(&scores) }
+    }
+
     /// The state before the first step.
     pub fn new(seed: u64, tags: BTreeMap<String, String>) -> Self {
         Self {

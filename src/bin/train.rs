@@ -1,0 +1,141 @@
+//! `train`: trains the generator and the discriminator against each other.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow};
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
+use gauntlet::checkpoint::{Checkpoint, Runs};
+use gauntlet::cli::{self, Exit, Progress, UsageError};
+use gauntlet::config::Config;
+use gauntlet::trainer::{Ending, Session};
+
+/// Trains a generator and a discriminator against each other, stage by stage, on code that is really executed.
+#[derive(Parser)]
+#[command(version, after_help = "Every key of the configuration can be set with --set; --help-config lists them.\n\
+    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted after a checkpoint was saved.")]
+struct Args {
+    /// Configuration file; defaults hold for what it leaves out.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Override one key, as in `--set game.group_size=16`. May be given many times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Stages to train, as in `1-5` or `3`.
+    #[arg(long, value_name = "FIRST-LAST")]
+    stages: Option<String>,
+    /// Go on from a checkpoint: auto (the newest valid), latest, best, a name, step:N or a path.
+    #[arg(long, value_name = "CHECKPOINT")]
+    resume: Option<String>,
+    /// Begin with the weights of a checkpoint and a fresh optimizer.
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "resume")]
+    init_from: Option<String>,
+    /// Where tensors live: cpu, cuda or cuda:N.
+    #[arg(long)]
+    device: Option<String>,
+    /// Check the configuration and the problems, print what would be done, and stop.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the final table as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Explain every key of the configuration and stop.
+    #[arg(long)]
+    help_config: bool,
+    /// Print a completion script for a shell and stop.
+    #[arg(long, value_name = "SHELL")]
+    completions: Option<Shell>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    cli::main(|| run(args))
+}
+
+fn run(args: Args) -> Result<Exit> {
+    if let Some(shell) = args.completions {
+        clap_complete::generate(shell, &mut Args::command(), "train", &mut std::io::stdout());
+        return Ok(Exit::Done);
+    }
+    if args.help_config {
+        print!("{}", Config::help());
+        return Ok(Exit::Done);
+    }
+    let config = configure(&args).map_err(UsageError::new)?;
+    check_device(&config.run.device)?;
+    let runs = Runs::new(&config.run.output_dir);
+    let resume = args.resume.as_ref().or(config.checkpoint.resume_from.as_ref());
+    let resume = resume.map(|name| find(&runs, &config, name)).transpose()?.flatten();
+    let init_from = args.init_from.as_ref().or(config.checkpoint.init_from.as_ref());
+    let init_from = init_from.map(|name| runs.find(name, None)).transpose().map_err(UsageError::new)?;
+    if args.dry_run {
+        println!("{}", serde_json::to_string_pretty(&config.to_json())?);
+        let steps: u64 = config.planned_stages().map(|(_, steps)| steps).sum();
+        eprintln!(
+            "would train {} + {} warm-up steps and {steps} steps of the game",
+            config.warmup.generator_steps, config.warmup.discriminator_steps
+        );
+        return Ok(Exit::Done);
+    }
+    let interrupted = cli::interrupt_flag().context("cannot listen for signals")?;
+    let mut progress = Progress::new(Some(interrupted.clone()));
+    let mut session = Session::open(config, resume, init_from, interrupted, &mut progress)?;
+    match session.run()? {
+        Ending::Interrupted { saved } => {
+            eprintln!("interrupted; saved {0}\ngo on with: train --resume {0}", saved.display());
+            Ok(Exit::Interrupted)
+        }
+        Ending::Finished { last, summary } => {
+            let checkpoints = last.parent().unwrap_or(Path::new("."));
+            if args.json {
+                println!("{}", serde_json::to_string_pretty(&summary)?);
+            } else {
+                println!("\n{}", summary.table());
+                println!("checkpoints: {} (best, final, stage_0 .. stage_5)", checkpoints.display());
+                println!("try: cargo run --release --bin inference -- --checkpoint {}/best \\", checkpoints.display());
+                println!("       --problem \"Implement a function that reverses a string\" --generate-tests");
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// The configuration file with the flags' overrides.
+fn configure(args: &Args) -> Result<Config, Box<dyn std::error::Error + Send + Sync>> {
+    let mut sets = args.set.clone();
+    if let Some(device) = &args.device {
+        sets.push(format!("run.device={device}"));
+    }
+    if let Some(stages) = &args.stages {
+        let (first, last) = stages.split_once('-').unwrap_or((stages, stages));
+        sets.push(format!("stages.first={first}"));
+        sets.push(format!("stages.last={last}"));
+    }
+    Ok(Config::load(args.config.as_deref(), &sets)?)
+}
+
+fn check_device(device: &str) -> Result<()> {
+    if device.starts_with("cuda") && !tch::Cuda::is_available() {
+        let message = "run.device is cuda, but this libtorch finds no CUDA device; use --device cpu, or set LIBTORCH to a \
+                       CUDA build (docs/setup.md)";
+        return Err(UsageError::new(message).into());
+    }
+    Ok(())
+}
+
+/// The checkpoint to go on from; `auto` begins afresh where there is none.
+fn find(runs: &Runs, config: &Config, name: &str) -> Result<Option<Checkpoint>> {
+    if name != "auto" {
+        return Ok(Some(runs.find(name, None).map_err(UsageError::new)?));
+    }
+    let found = runs.newest_valid(&config.run.name).map_err(|e| anyhow!(e))?;
+    for skipped in &found.skipped {
+        eprintln!("skipped {}: {}", skipped.path.display(), skipped.reason);
+    }
+    match &found.checkpoint {
+        Some(checkpoint) => eprintln!("resuming {}", checkpoint.path().display()),
+        None => eprintln!("no checkpoint of run {:?} to resume; starting afresh", config.run.name),
+    }
+    Ok(found.checkpoint)
+}

@@ -1,0 +1,26 @@
+//! The training loop: warm-up, five stages of the game, evaluation and checkpoints.
+//!
+//! One step of the game, each line consuming the line above:
+//! ```text
+//! source.problems -> Table::play -> Round::score -> estimate_groups -> reinforce, judge -> optimizer.step
+//! -> StepReport -> metrics, checkpoint if due
+//! ```
+//! Everything drawn is keyed by (seed, role, stage, step, problem, sample), so a run that resumes from any checkpoint
+//! goes on as if it had never stopped.
+
+mod error;
+mod files;
+mod game;
+mod play;
+mod players;
+mod scoring;
+mod session;
+mod state;
+mod summary;
+
+pub use error::TrainError;
+pub use play::frozen_bank;
+pub use players::{Players, game_options, model_config, warmup_options};
+pub use session::{Ending, Observer, Session, Silent};
+pub use state::{CheckpointRef, Phase, PlayerTotals, TrainerState};
+pub use summary::{StageRow, Summary};

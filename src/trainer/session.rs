@@ -1,0 +1,589 @@
+//! A run from its configuration to its last checkpoint.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use gauntlet_sandbox::{Limits, Sandbox};
+use serde_json::json;
+use tch::Device;
+
+use crate::checkpoint::{
+    Checkpoint, CheckpointKind, DISCRIMINATOR, GENERATOR, Parent, Retention, Runs, SaveRequest, Saved, Store, Strategy,
+};
+use crate::config::{self, Config};
+use crate::discriminator::Discriminator;
+use crate::encoding::PromptEncoder;
+use crate::evaluation::Pool;
+use crate::generator::{Generator, Sampling};
+use crate::judge::Judge;
+use crate::metrics::StepReport;
+use crate::mistake_book::MistakeBook;
+use crate::model::sampling::DrawKey;
+use crate::model::{Tokenizer, Transformer};
+use crate::problems::compose::Composer;
+use crate::problems::validate::check_references;
+use crate::problems::{Split, load_dir};
+use crate::prompts::{Format, Prompts};
+use crate::source::ProblemSource;
+use crate::stage::Stage;
+use crate::update::imitate;
+use crate::warmup::{DiscriminatorData, generator_batch, learning_rate};
+
+use super::files::RunFiles;
+use super::game::StageMeans;
+use super::players::{Players, game_options, model_config, warmup_options};
+use super::state::{CheckpointRef, Phase, TrainerState};
+use super::summary::Summary;
+use super::{StageRow, TrainError};
+
+/// Told how training goes; draws progress bars, or lines.
+pub trait Observer {
+    /// A part of the run begins: its name, its steps, and how many of them are done already.
+    fn phase(&mut self, label: &str, steps: u64, done: u64);
+    /// A step of that part is done.
+    fn step(&mut self, done: u64, message: &str);
+    /// Something a person should read.
+    fn note(&mut self, message: &str);
+}
+
+/// An observer that looks away.
+pub struct Silent;
+
+impl Observer for Silent {
+    fn phase(&mut self, _: &str, _: u64, _: u64) {}
+    fn step(&mut self, _: u64, _: &str) {}
+    fn note(&mut self, _: &str) {}
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// Everything planned is done.
+    Finished {
+        /// The final checkpoint.
+        last: PathBuf,
+        /// The table of results.
+        summary: Summary,
+    },
+    /// It was asked to stop and saved itself.
+    Interrupted {
+        /// The emergency checkpoint.
+        saved: PathBuf,
+    },
+}
+
+/// The frozen copies that the KL term holds the players near.
+pub(super) struct Anchors {
+    pub(super) generator: Transformer,
+    pub(super) discriminator: Transformer,
+}
+
+/// A run in progress. One thread owns it, with all its tensors.
+pub struct Session<'o> {
+    pub(super) config: Config,
+    pub(super) judge: Judge,
+    pub(super) source: ProblemSource,
+    pub(super) players: Players,
+    pub(super) anchors: Option<Anchors>,
+    pub(super) mistakes: MistakeBook,
+    pub(super) state: TrainerState,
+    pub(super) files: RunFiles,
+    pub(super) key: DrawKey,
+    pub(super) validation: Vec<Pool>,
+    pub(super) report: Vec<Pool>,
+    pub(super) summary: Summary,
+    pub(super) means: StageMeans,
+    pub(super) last_validation: serde_json::Value,
+    pub(super) begun: Instant,
+    pub(super) observer: &'o mut dyn Observer,
+    store: Store,
+    parent: Option<Parent>,
+    interrupted: Arc<AtomicBool>,
+}
+
+/// Keys whose values decide the shape of the state, so that a resumed run cannot change them.
+const SHAPE_KEYS: [&str; 4] = ["model", "generator", "discriminator", "run.seed"];
+
+impl<'o> Session<'o> {
+    /// Prepares a run in a fresh directory below `run.output_dir`: opens the sandbox, loads and proves problems, makes or
+    /// loads the players. `resume` goes on exactly where the checkpoint stands; `init_from` takes only its weights.
+    pub fn open(
+        config: Config,
+        resume: Option<Checkpoint>,
+        init_from: Option<Checkpoint>,
+        interrupted: Arc<AtomicBool>,
+        observer: &'o mut dyn Observer,
+    ) -> Result<Self, TrainError> {
+        let device = device(&config.run.device);
+        if config.run.threads > 0 {
+            tch::set_num_threads(config.run.threads as i32);
+        }
+        let begun = Instant::now();
+        let sandbox = Sandbox::open()?;
+        let judge = Judge::new(sandbox, limits(&config));
+        let source = open_source(&config, &judge, observer)?;
+        let encoder = Arc::new(open_encoder(&config, resume.as_ref().or(init_from.as_ref()))?);
+        let vocab = encoder.tokenizer().vocab_size();
+        for model in [config.generator_model(), config.discriminator_model()] {
+            model_config(&model, vocab).validate()?;
+        }
+        observer.note("preparing problems");
+        let validation = source.validation(judge.sandbox(), config.problems.validation_problems)?;
+        let report = source.report(judge.sandbox(), config.problems.report_problems)?;
+
+        let mut mistakes = MistakeBook::default();
+        let mut state = TrainerState::new(config.run.seed, config.run.tags.clone());
+        let mut anchors = None;
+        let mut players = Players::fresh(&config, &encoder, device);
+        if let Some(checkpoint) = resume.as_ref().or(init_from.as_ref()) {
+            players = load_players(&config, checkpoint, &encoder, device)?;
+        }
+        if let Some(checkpoint) = &resume {
+            check_compatible(&config, checkpoint)?;
+            state = resumed_state(&config, checkpoint)?;
+            if matches!(state.phase, Phase::Game(_) | Phase::Done) {
+                players.reset_optimizers(game_options(&config));
+                let (reference, at) = reference_checkpoint(checkpoint, &state)?;
+                let anchor = load_players(&config, &reference, &encoder, device)?;
+                anchors = Some(Anchors {
+                    generator: anchor.generator.model.frozen_copy(),
+                    discriminator: anchor.discriminator.model.frozen_copy(),
+                });
+                state.reference = Some(at);
+            }
+            if let (Some(generator), Some(discriminator)) =
+                (checkpoint.generator()?.optimizer()?, checkpoint.discriminator()?.optimizer()?)
+            {
+                players.load_optimizers(generator, discriminator)?;
+            }
+            mistakes.read_jsonl(&checkpoint.mistake_book()?)?;
+        }
+        let dir = Runs::new(&config.run.output_dir).start(&config.run.name, SystemTime::now())?;
+        let store = Store::create(&dir)?;
+        let parent_dir = resume.as_ref().and_then(|c| Some((c.path().parent()?.parent()?.to_owned(), state.step)));
+        let files = RunFiles::open(&dir, &config, parent_dir.as_ref().map(|(dir, step)| (dir.as_path(), *step)))?;
+        observer.note(&format!("run directory {}", dir.display()));
+        Ok(Self {
+            key: DrawKey::new(config.run.seed),
+            last_validation: json!({}),
+            summary: Summary::default(),
+            means: StageMeans::default(),
+            parent: resume.as_ref().map(Checkpoint::as_parent),
+            config,
+            judge,
+            source,
+            players,
+            anchors,
+            mistakes,
+            state,
+            files,
+            validation,
+            report,
+            begun,
+            observer,
+            store,
+            interrupted,
+        })
+    }
+
+    /// The run's directory.
+    pub fn dir(&self) -> &Path {
+        self.files.dir()
+    }
+
+    /// Where the run stands.
+    pub fn state(&self) -> &TrainerState {
+        &self.state
+    }
+
+    /// Trains until everything planned is done, or the interrupt flag is set. When a step fails, the state before it is
+    /// saved as an emergency checkpoint.
+    pub fn run(&mut self) -> Result<Ending, TrainError> {
+        let ending = self.train();
+        match ending {
+            Err(cause) if self.state.step > 0 => match self.emergency() {
+                Ok(saved) => Err(TrainError::Stopped { cause: Box::new(cause), saved }),
+                Err(_) => Err(cause),
+            },
+            ending => ending,
+        }
+    }
+
+    fn train(&mut self) -> Result<Ending, TrainError> {
+        if self.state.step == 0 && self.config.checkpoint.checkpoint_on_start {
+            self.save("step_000000", CheckpointKind::Full, false)?;
+        }
+        loop {
+            if !matches!(self.state.phase, Phase::Done) && self.interrupted.load(Ordering::Relaxed) {
+                return Ok(Ending::Interrupted { saved: self.emergency()? });
+            }
+            let finished = match self.state.phase {
+                Phase::GeneratorWarmup => self.generator_warmup()?,
+                Phase::DiscriminatorWarmup => self.discriminator_warmup()?,
+                Phase::Game(stage) => self.game(stage)?,
+                Phase::Done => {
+                    let best = self.state.best_score.is_none();
+                    let last = self.save("final", CheckpointKind::Full, best)?.path;
+                    self.files.write_json("summary.json", &self.summary)?;
+                    return Ok(Ending::Finished { last, summary: self.summary.clone() });
+                }
+            };
+            if finished {
+                self.next_phase()?;
+            }
+        }
+    }
+
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    fn emergency(&mut self) -> Result<PathBuf, TrainError> {
+        let name = format!("emergency_step_{:06}", self.state.step);
+        Ok(self.save(&name, CheckpointKind::Emergency, false)?.path)
+    }
+
+    /// The generator imitates traces; true when its steps are done.
+    fn generator_warmup(&mut self) -> Result<bool, TrainError> {
+        let warmup = self.config.warmup.clone();
+        let steps = warmup.generator_steps;
+        self.observer.phase("warm-up of the generator", steps, self.state.phase_step);
+        let stages = self.config.written_stages();
+        while self.state.phase_step < steps {
+            if self.is_interrupted() {
+                return Ok(false);
+            }
+            let (step, started) = (self.state.phase_step, Instant::now());
+            let encoder = &self.players.generator.encoder;
+            let examples = generator_batch(&self.source, encoder, stages, step, warmup.batch_size)?;
+            let nats = imitate(&self.players.generator.model, &examples);
+            let rate = learning_rate(warmup.learning_rate, warmup.min_lr_ratio, warmup.lr_warmup_steps, step, steps);
+            let norm = self.players.generator_optimizer.step(rate)?;
+            self.state.generator.updates += 1;
+            let values = [("generator_loss", nats), ("generator_grad_norm", norm), ("learning_rate", rate)];
+            self.finish_step(0, StepReport::new(0, 0), &values, &[("update", started.elapsed())])?;
+            self.observer.step(step + 1, &format!("loss {nats:.3}"));
+        }
+        Ok(true)
+    }
+
+    /// The discriminator learns from executed samples; true when its steps are done.
+    fn discriminator_warmup(&mut self) -> Result<bool, TrainError> {
+        let warmup = self.config.warmup.clone();
+        let steps = if self.config.game.adversary { warmup.discriminator_steps } else { 0 };
+        if self.state.phase_step >= steps {
+            return Ok(true);
+        }
+        self.observer.phase("warm-up of the discriminator", steps, self.state.phase_step);
+        let sampling = self.sampling(self.config.sampling.temperature);
+        let key = self.key.with_name("discriminator warm-up");
+        let data =
+            DiscriminatorData::collect(&self.config, &self.source, &self.players.generator, &self.judge, &sampling, key)?;
+        let (attacks, verdicts) = data.sizes();
+        self.observer.note(&format!(
+            "discriminator data: {attacks} attack sets, {verdicts} verdicts ({:.0} % right)",
+            100.0 * data.pass_rate()
+        ));
+        while self.state.phase_step < steps {
+            if self.is_interrupted() {
+                return Ok(false);
+            }
+            let (step, started) = (self.state.phase_step, Instant::now());
+            let (examples, verdicts) = data.batch(step, warmup.batch_size);
+            let nats = imitate(&self.players.discriminator.model, &examples);
+            // From scratch the trunk has to learn what verdicts need, so here it takes their whole gradient.
+            let verdict_nats = crate::update::judge(&self.players.discriminator, &verdicts, 1.0);
+            let rate = learning_rate(warmup.learning_rate, warmup.min_lr_ratio, warmup.lr_warmup_steps, step, steps);
+            let norm = self.players.discriminator_optimizer.step(rate)?;
+            self.state.discriminator.updates += 1;
+            let values = [
+                ("discriminator_loss", nats),
+                ("verdict_loss", verdict_nats),
+                ("discriminator_grad_norm", norm),
+                ("learning_rate", rate),
+            ];
+            self.finish_step(0, StepReport::new(0, 0), &values, &[("update", started.elapsed())])?;
+            self.observer.step(step + 1, &format!("loss {nats:.3}, verdict {verdict_nats:.3}"));
+        }
+        Ok(true)
+    }
+
+    /// Counts a step, writes its lines, and saves a periodic checkpoint if one is due.
+    pub(super) fn finish_step(
+        &mut self,
+        stage: u8,
+        report: StepReport,
+        values: &[(&str, f64)],
+        timings: &[(&str, Duration)],
+    ) -> Result<(), TrainError> {
+        self.state.step += 1;
+        self.state.phase_step += 1;
+        let mut report = StepReport { step: self.state.step, stage, ..report };
+        report.values.extend(values.iter().map(|(name, value)| ((*name).to_owned(), *value)));
+        self.files.metrics(&report)?;
+        self.files.timings(&crate::metrics::TimingReport {
+            step: self.state.step,
+            stage,
+            seconds: timings.iter().map(|(name, time)| ((*name).to_owned(), time.as_secs_f64())).collect(),
+            values: Default::default(),
+        })?;
+        let checkpoint = &self.config.checkpoint;
+        // Warm-up steps are many and cheap; the game's are what `save_every` counts.
+        let every = if stage == 0 { checkpoint.save_every.saturating_mul(100) } else { checkpoint.save_every };
+        if every > 0 && self.state.phase_step.is_multiple_of(every) {
+            let kind = match checkpoint.checkpoint_kind {
+                config::CheckpointKind::Sampler => CheckpointKind::Sampler,
+                _ => CheckpointKind::Full,
+            };
+            self.periodic(kind)?;
+        }
+        Ok(())
+    }
+
+    /// A periodic checkpoint. One that cannot be written is reported and never ends the run.
+    fn periodic(&mut self, kind: CheckpointKind) -> Result<(), TrainError> {
+        let name = format!("step_{:06}", self.state.step);
+        if let Err(error) = self.save(&name, kind, false) {
+            self.observer.note(&format!("checkpoint {name} was not saved: {error}"));
+            return Ok(());
+        }
+        let strategy = match self.config.checkpoint.strategy {
+            config::Strategy::LastN => Strategy::LastN,
+            config::Strategy::TopKVal => Strategy::TopKVal,
+        };
+        if let Ok(retention) = Retention::new(strategy, self.config.checkpoint.keep_last) {
+            // What cannot be deleted stays; that loses nothing.
+            if let Err(error) = self.store.retain(&retention, &[]) {
+                self.observer.note(&format!("old checkpoints were not deleted: {error}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn next_phase(&mut self) -> Result<(), TrainError> {
+        let after = |stage: Option<Stage>, config: &Config| {
+            let next = config.planned_stages().map(|(s, _)| s).find(|s| stage.is_none_or(|done| *s > done));
+            next.map_or(Phase::Done, Phase::Game)
+        };
+        match self.state.phase {
+            Phase::GeneratorWarmup => {
+                self.state.phase = Phase::DiscriminatorWarmup;
+                self.state.phase_step = 0;
+            }
+            Phase::DiscriminatorWarmup => {
+                let better = self.evaluate("warm-up")?;
+                self.players.reset_optimizers(game_options(&self.config));
+                self.anchors = Some(Anchors {
+                    generator: self.players.generator.model.frozen_copy(),
+                    discriminator: self.players.discriminator.model.frozen_copy(),
+                });
+                self.state.phase = after(None, &self.config);
+                self.state.phase_step = 0;
+                let saved = self.save("stage_0", CheckpointKind::Full, better)?;
+                self.state.reference = Some(CheckpointRef { path: saved.path, manifest: saved.manifest_hash });
+            }
+            Phase::Game(stage) => {
+                let better = self.evaluate(&format!("{} {}", stage.number(), stage.name()))?;
+                self.state.phase = after(Some(stage), &self.config);
+                if self.state.phase != Phase::Done {
+                    self.state.phase_step = 0;
+                }
+                self.save(&format!("stage_{}", stage.number()), CheckpointKind::Full, better)?;
+            }
+            Phase::Done => {}
+        }
+        Ok(())
+    }
+
+    /// Saves a checkpoint of the present state.
+    pub(super) fn save(&mut self, name: &str, kind: CheckpointKind, set_best: bool) -> Result<Saved, TrainError> {
+        let metrics = self.metrics_json();
+        let stage = self.state.phase.stage_id();
+        let optimizer = &self.config.optimizer;
+        let rates = (optimizer.learning_rate, optimizer.discriminator_learning_rate);
+        let encoder = &self.players.generator.encoder;
+        let request = SaveRequest {
+            name: name.to_owned(),
+            kind,
+            stage: i64::from(stage),
+            step: self.state.step,
+            score: self.summary.rows.last().map(|row: &StageRow| row.validation),
+            players: vec![
+                (GENERATOR.to_owned(), self.players.generator_state(stage, rates.0, &metrics)),
+                (DISCRIMINATOR.to_owned(), self.players.discriminator_state(stage, rates.1, &metrics)),
+            ],
+            metrics,
+            training_config: self.config.to_json(),
+            trainer_state: serde_json::to_value(&self.state).expect("the state is plain data"),
+            mistake_book: self.mistakes.to_jsonl(),
+            tokenizer: encoder.tokenizer().json().to_owned(),
+            prompts: encoder.prompts().snapshot().clone().into_iter().collect(),
+            parent: self.parent.clone(),
+            set_best,
+        };
+        Ok(self.store.save(request)?)
+    }
+
+    fn metrics_json(&self) -> serde_json::Value {
+        let player = |totals: &super::PlayerTotals| {
+            json!({
+                "avg_reward": totals.avg_reward(), "episodes": totals.episodes, "wins": totals.wins,
+                "win_rate": totals.win_rate(), "updates": totals.updates,
+            })
+        };
+        let mut generator = player(&self.state.generator);
+        let mut discriminator = player(&self.state.discriminator);
+        generator["pass_rate"] = json!(self.state.generator.win_rate());
+        discriminator["attack_validity"] = json!(self.state.validity.get());
+        discriminator["kill_rate"] = json!(self.state.bank_kill_rate);
+        discriminator["verdict_auc"] = json!(self.state.verdict_auc());
+        json!({
+            "stage": self.state.phase.stage_id(), "step": self.state.step, "generator": generator,
+            "discriminator": discriminator, "validation": self.last_validation, "custom": self.state.tags,
+        })
+    }
+
+    pub(super) fn sampling(&self, temperature: f64) -> Sampling {
+        Sampling {
+            temperature,
+            max_new_tokens: self.config.sampling.max_new_tokens,
+            batch_size: self.config.evaluation.batch_size,
+        }
+    }
+}
+
+/// The device that a checked configuration names.
+pub fn device(name: &str) -> Device {
+    match name.strip_prefix("cuda") {
+        Some(index) => Device::Cuda(index.trim_start_matches(':').parse().unwrap_or(0)),
+        None => Device::Cpu,
+    }
+}
+
+/// The sandbox limits of a configuration.
+pub fn limits(config: &Config) -> Limits {
+    let defaults = Limits::default();
+    Limits {
+        fuel: config.sandbox.fuel.or(defaults.fuel),
+        wall: Duration::from_secs_f64(config.sandbox.wall_seconds),
+        memory_bytes: config.sandbox.memory_mb << 20,
+        output_bytes: defaults.output_bytes,
+    }
+}
+
+/// The folder of written problems: the configured one, else `problems` here, else beside the sources.
+pub fn problems_dir(config: &Config) -> PathBuf {
+    config.problems.dir.clone().unwrap_or_else(|| {
+        let here = PathBuf::from("problems");
+        if here.is_dir() { here } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("problems") }
+    })
+}
+
+fn open_source(config: &Config, judge: &Judge, observer: &mut dyn Observer) -> Result<ProblemSource, TrainError> {
+    let dir = problems_dir(config);
+    let written = load_dir(&dir)?;
+    observer.note(&format!("checking the references of {} written problems", written.len()));
+    if let Err(findings) = check_references(judge.sandbox(), &written)
+        && let Some(finding) = findings.first()
+    {
+        return Err(TrainError::BadReference { id: finding.problem.clone(), outcome: finding.detail.clone() });
+    }
+    if !config.problems.composed && !written.iter().any(|problem| problem.split == Split::Train) {
+        return Err(TrainError::NoProblems(dir));
+    }
+    let composer = config.problems.composed.then(|| Composer::new(0));
+    Ok(ProblemSource::new(written, composer, config.problems.composed_share, config.run.seed))
+}
+
+/// Prompts and tokenizer: those of the checkpoint that is gone on from, else the configured ones.
+fn open_encoder(config: &Config, checkpoint: Option<&Checkpoint>) -> Result<PromptEncoder, TrainError> {
+    if let Some(checkpoint) = checkpoint {
+        return checkpoint_encoder(checkpoint);
+    }
+    let tokenizer = Tokenizer::open(Path::new(&config.model.tokenizer)).map_err(crate::encoding::EncodingError::from)?;
+    let prompts = match &config.model.prompts {
+        Some(dir) => Prompts::load(Format::Plain, dir).map_err(crate::encoding::EncodingError::from)?,
+        None => Prompts::plain(),
+    };
+    Ok(PromptEncoder::new(tokenizer, prompts)?)
+}
+
+/// Prompts and tokenizer as they were when the checkpoint was written.
+pub fn checkpoint_encoder(checkpoint: &Checkpoint) -> Result<PromptEncoder, TrainError> {
+    let tokenizer = Tokenizer::from_json(&checkpoint.tokenizer()?).map_err(crate::encoding::EncodingError::from)?;
+    let prompts = Prompts::new(Format::Plain, checkpoint.prompts()?.into_iter().collect());
+    Ok(PromptEncoder::new(tokenizer, prompts.map_err(crate::encoding::EncodingError::from)?)?)
+}
+
+/// Both players with the weights of a checkpoint, which must have this configuration's architecture.
+fn load_players(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    encoder: &Arc<PromptEncoder>,
+    device: Device,
+) -> Result<Players, TrainError> {
+    let vocab = encoder.tokenizer().vocab_size();
+    let generator_config = model_config(&config.generator_model(), vocab);
+    let file = checkpoint.generator()?;
+    file.check_architecture(&generator_config.weight_shapes())?;
+    let model = Transformer::from_weights(&generator_config, file.model_state_dict()?, device);
+    let generator = Generator { model, encoder: Arc::clone(encoder) };
+    let discriminator_config = model_config(&config.discriminator_model(), vocab);
+    let file = checkpoint.discriminator()?;
+    file.check_architecture(&Discriminator::weight_shapes(&discriminator_config))?;
+    let weights = file.model_state_dict()?;
+    let discriminator = Discriminator::from_weights(&discriminator_config, weights, device, Arc::clone(encoder));
+    Ok(Players::with_fresh_optimizers(generator, discriminator, warmup_options(config)))
+}
+
+fn check_compatible(config: &Config, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+    let (was, now) = (checkpoint.training_config()?, config.to_json());
+    for key in SHAPE_KEYS {
+        let pointer = format!("/{}", key.replace('.', "/"));
+        let value = |json: &serde_json::Value| json.pointer(&pointer).cloned().unwrap_or_default();
+        let (was, now) = (value(&was), value(&now));
+        if was != now {
+            return Err(TrainError::Incompatible {
+                checkpoint: checkpoint.path().display().to_string(),
+                key: key.to_owned(),
+                was: was.to_string(),
+                now: now.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The state of a checkpoint; a finished run goes on where this configuration plans more.
+fn resumed_state(config: &Config, checkpoint: &Checkpoint) -> Result<TrainerState, TrainError> {
+    let mut state: TrainerState = checkpoint.trainer_state()?;
+    if state.phase == Phase::Done
+        && let Some((stage, steps)) = config.planned_stages().last()
+        && steps > state.phase_step
+    {
+        state.phase = Phase::Game(stage);
+    }
+    Ok(state)
+}
+
+/// The checkpoint with the warm models that `state` is anchored to: where it was written, else beside `checkpoint`.
+fn reference_checkpoint(checkpoint: &Checkpoint, state: &TrainerState) -> Result<(Checkpoint, CheckpointRef), TrainError> {
+    let found = match &state.reference {
+        // The state right after warm-up is its own anchor.
+        None => checkpoint.clone(),
+        Some(reference) => {
+            let sibling = checkpoint.path().parent().map(|dir| dir.join("stage_0"));
+            let places = std::iter::once(reference.path.clone()).chain(sibling);
+            let matching = places.filter_map(|path| Checkpoint::open(&path).ok());
+            let mut matching = matching.filter(|found| found.manifest_hash() == reference.manifest);
+            match matching.next() {
+                Some(found) => found,
+                None => Checkpoint::open(&reference.path)?,
+            }
+        }
+    };
+    let at = CheckpointRef { path: found.path().to_owned(), manifest: found.manifest_hash().to_owned() };
+    Ok((found, at))
+}

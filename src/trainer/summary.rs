@@ -1,0 +1,115 @@
+//! What a run came to: the table that `train` prints at its end.
+
+use serde::Serialize;
+
+use crate::evaluation::PoolScore;
+
+/// One row: after warm-up, or after a stage.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageRow {
+    /// `warm-up`, or the stage's number and name.
+    pub label: String,
+    /// Optimizer steps done by then.
+    pub step: u64,
+    /// Scores of the validation pools, then of the report pools.
+    #[serde(skip)]
+    pub pools: Vec<PoolScore>,
+    /// Mean pass@1 over all validation problems.
+    pub validation: f64,
+    /// Mean reward of the generator over the stage, if it played.
+    pub generator_reward: Option<f64>,
+    /// Mean reward of the discriminator over the stage, if it played.
+    pub discriminator_reward: Option<f64>,
+    /// Share of attack lines that were playable over the stage.
+    pub attack_validity: Option<f64>,
+    /// Kill rate on mutants of validation problems' references.
+    pub bank_kill_rate: Option<f64>,
+    /// AUC of the verdict head on fresh samples.
+    pub verdict_auc: Option<f64>,
+    /// Wall-clock seconds since the run (or the resumed part of it) began.
+    pub seconds: f64,
+}
+
+/// All rows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// In order.
+    pub rows: Vec<StageRow>,
+}
+
+impl Summary {
+    /// The table as text.
+    pub fn table(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for pool in self.rows.iter().flat_map(|row| &row.pools) {
+            if !names.contains(&pool.name.as_str()) {
+                names.push(&pool.name);
+            }
+        }
+        let mut lines = vec![vec!["after".to_owned()]];
+        lines[0].extend(names.iter().map(|name| name.replace('_', " ")));
+        let columns = ["G reward", "D reward", "attacks valid", "bank kills", "verdict AUC", "time"];
+        lines[0].extend(columns.map(str::to_owned));
+        let percent = |x: f64| format!("{:.1} %", 100.0 * x);
+        let number = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.3}"));
+        for row in &self.rows {
+            let mut cells = vec![row.label.clone()];
+            for name in &names {
+                let pool = row.pools.iter().find(|pool| pool.name == *name);
+                cells.push(pool.map_or("-".into(), |pool| percent(pool.pass_at_1)));
+            }
+            cells.push(number(row.generator_reward));
+            cells.push(number(row.discriminator_reward));
+            cells.push(row.attack_validity.map_or("-".into(), percent));
+            cells.push(row.bank_kill_rate.map_or("-".into(), percent));
+            cells.push(number(row.verdict_auc));
+            cells.push(format!("{}:{:02}", row.seconds as u64 / 60, row.seconds as u64 % 60));
+            lines.push(cells);
+        }
+        align(&lines)
+    }
+}
+
+/// Columns padded to their widest cell; the first is flush left, the others flush right.
+fn align(lines: &[Vec<String>]) -> String {
+    let columns = lines.first().map_or(0, Vec::len);
+    let widths: Vec<usize> =
+        (0..columns).map(|c| lines.iter().map(|line| line[c].chars().count()).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for line in lines {
+        for (c, (cell, width)) in line.iter().zip(&widths).enumerate() {
+            if c == 0 {
+                text += &format!("{cell:<width$}");
+            } else {
+                text += &format!("  {cell:>width$}");
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let row = |label: &str, seconds| StageRow {
+            label: label.into(),
+            step: 0,
+            pools: Vec::new(),
+            validation: 0.5,
+            generator_reward: Some(0.25),
+            discriminator_reward: None,
+            attack_validity: Some(0.5),
+            bank_kill_rate: None,
+            verdict_auc: None,
+            seconds,
+        };
+        let table = Summary { rows: vec![row("warm-up", 61.0), row("1 Informal reasoning", 3600.0)] }.table();
+        let lengths: Vec<usize> = table.lines().map(|line| line.chars().count()).collect();
+        assert!(lengths.windows(2).all(|pair| pair[0] == pair[1]), "{table}");
+        assert!(table.contains("1:01") && table.contains("60:00") && table.contains("50.0 %"));
+    }
+}
