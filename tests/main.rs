@@ -1,4 +1,5 @@
 //! The one integration-test binary.
 
+mod checkpoint;
 mod config;
 mod tidy;

@@ -74,14 +74,7 @@ impl<'a> Commit<'a> {
         content: impl FnOnce(&mut dyn Write) -> io::Result<R>,
     ) -> Result<R, CheckpointError> {
         let file = self.temporary.join(path);
-        if let Some(dir) = file.parent().filter(|dir| *dir != self.temporary)
-            && !self.dirs.iter().any(|known| known == dir)
-        {
-            self.storage
-                .create_dir(dir)
-                .map_err(CheckpointError::io("create", dir))?;
-            self.dirs.push(dir.into());
-        }
+        self.create_dirs(path)?;
         let out = self
             .storage
             .create_file(&file)
@@ -101,6 +94,20 @@ impl<'a> Commit<'a> {
             entries: Vec::new(),
         });
         Ok(result)
+    }
+
+    /// Creates the directories on the way to a file, from the outermost.
+    fn create_dirs(&mut self, path: &str) -> Result<(), CheckpointError> {
+        for (slash, _) in path.match_indices('/') {
+            let dir = self.temporary.join(&path[..slash]);
+            if !self.dirs.contains(&dir) {
+                self.storage
+                    .create_dir(&dir)
+                    .map_err(CheckpointError::io("create", &dir))?;
+                self.dirs.push(dir);
+            }
+        }
+        Ok(())
     }
 
     /// Writes the manifest, to which the files' records are added, and commits. Gives the BLAKE3

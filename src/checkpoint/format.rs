@@ -313,6 +313,11 @@ impl PlayerFile {
             .collect()
     }
 
+    /// Whether the file has the optimizer's state.
+    pub fn has_optimizer(&self) -> Result<bool, CheckpointError> {
+        self.read(|root| Ok(root.get("optimizer_state_dict")?.is_some()))
+    }
+
     /// Reads the optimizer's state, if the checkpoint has one.
     pub fn optimizer(&self) -> Result<Option<OptimizerState>, CheckpointError> {
         let Some(root) = self.read(|root| root.get("optimizer_state_dict"))? else {

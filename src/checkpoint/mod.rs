@@ -4,6 +4,7 @@
 //! - [`Checkpoint`]: one of them, opened. Files are verified and read when asked for.
 //! - [`PlayerState`]: a player's weights and optimizer; [`PlayerFile`] is its file, opened.
 //! - [`Runs`]: all runs below `outputs/`, to find a checkpoint by what a person calls it.
+//! - [`report`]: listings and inspections, as tables and as JSON.
 //! - [`pt`]: the `.pt` format itself.
 //!
 //! ```no_run
@@ -28,6 +29,7 @@ mod manifest;
 mod names;
 mod opened;
 pub mod pt;
+pub mod report;
 mod resolve;
 mod retention;
 mod save;

@@ -142,7 +142,7 @@ impl Runs {
     }
 
     /// The newest run that has a checkpoint.
-    fn newest(&self) -> Option<PathBuf> {
+    pub fn newest(&self) -> Option<PathBuf> {
         let has_any = |run: &PathBuf| {
             Store::open(run)
                 .and_then(|store| store.list())
