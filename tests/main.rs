@@ -2,4 +2,5 @@
 
 mod checkpoint;
 mod config;
+mod problems;
 mod tidy;

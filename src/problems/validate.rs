@@ -52,7 +52,7 @@ pub enum What {
     Trace,
     /// The validator allows the input of every gold test.
     Validator,
-    /// As many random inputs as there are gold tests can be drawn.
+    /// Half as many random inputs as there are gold tests can be drawn, at least.
     Inputs,
     /// Gold tests kill [`MIN_KILL_RATE`] of the mutants that random inputs tell from the reference.
     Mutants,
@@ -219,7 +219,7 @@ fn weakness(problem: &Problem, strength: &Strength) -> Option<Finding> {
         survivors,
         ..
     } = strength;
-    if *inputs < problem.tests.len() {
+    if inputs * 2 < problem.tests.len() {
         let detail = format!(
             "{inputs} random ones; the validator is too narrow, or the gold arguments are too alike"
         );
