@@ -15,6 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::fetch::{Wheel, check_space, unpack};
 use crate::places::{self, Places, python};
+use crate::setup::check_tools;
 use crate::shell;
 
 /// The release that tch 0.26 binds.
@@ -246,6 +247,7 @@ fn fetch(places: &Places, cached: &Path, keep_downloads: bool) -> Result<u64> {
     if is_whole(cached, build) {
         return Ok(0);
     }
+    check_tools()?;
     check_space(&places.cache, build.wheel.bytes + 600_000_000, "libtorch")?;
     let wheel = build.wheel.fetch(places)?;
     shell::step(&format!("unpacking libtorch to {}", cached.display()));

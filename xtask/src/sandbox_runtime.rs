@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::fetch::check_space;
 use crate::places::{self, Places};
+use crate::setup::check_tools;
 use crate::shell;
 
 /// Provides the runtime and gives the folder of all that was made for it.
@@ -24,6 +25,7 @@ pub fn provide(places: &Places) -> Result<PathBuf> {
     if shell::output(places.binary("sandbox")?.args(["run", "-"])).is_ok() {
         return Ok(folder);
     }
+    check_tools()?;
     check_space(&places.cache, 2_000_000_000, "building the sandbox runtime")?;
     shell::step("building the sandbox's Python runtime, once (some minutes)");
     // A target folder of its own: the compiler's features must not disturb what the workspace has built.

@@ -24,7 +24,6 @@ pub fn run(places: &Places, keep_downloads: bool) -> Result<()> {
         shell::step("waiting for another set-up to end");
         lock.lock().context("cannot lock the cache folder")?;
     }
-    check_tools()?;
     let libtorch = libtorch::provide(places, keep_downloads)?;
     let runtime = sandbox_runtime::provide(places)?;
     let downloaded = match libtorch.downloaded {
@@ -42,8 +41,8 @@ pub fn run(places: &Places, keep_downloads: bool) -> Result<()> {
     Ok(())
 }
 
-/// Names a missing tool before minutes are spent.
-fn check_tools() -> Result<()> {
+/// Names a missing tool before minutes are spent; asked only when something is to be made.
+pub fn check_tools() -> Result<()> {
     let script = "import sys, pip; sys.exit(sys.version_info < (3, 8))";
     if shell::output(python().args(["-c", script])).is_err() {
         bail!("Python 3.8 or later with pip is needed (as python3)");
