@@ -90,3 +90,14 @@ impl Drop for Ticker {
         self.0.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_in_the_runtimes_hash_is_the_one_that_is_linked() {
+        let pin = format!("wasmtime = {{ version = \"={WASMTIME}\"");
+        assert!(include_str!("../Cargo.toml").contains(&pin), "{pin}");
+    }
+}

@@ -1,4 +1,43 @@
 //! Generated Python inside wasmtime: typed outcomes, exact values, verdicts the code under test cannot forge.
+//!
+//! # The nouns
+//!
+//! - The **runtime** is CPython, started, warmed up and frozen at set-up, then compiled to machine code ahead of time. It
+//!   is one file in the user's cache folder, under the hash of all it is made of.
+//! - The **engine** holds wasmtime's configuration and the slots that instances live in. One a [`Sandbox`].
+//! - An **instance** is one interpreter: the runtime's frozen memory, mapped copy-on-write into a slot. It imports
+//!   nothing, so there is no file, socket or clock it could reach.
+//! - A **store** owns an instance and its limits: fuel, epoch deadline, memory. It lives as long as the instance.
+//! - **Fuel** counts the instructions executed and is the same on every machine. The **epoch** is a counter that advances
+//!   every 10 ms, by which the wall clock stops what fuel does not.
+//! - A **program** ([`Program`]) is Python source and the name of a function in it, its entry point.
+//! - An **outcome** ([`Outcome`]) is what became of a program on one input. Whatever the program does wrong is an
+//!   outcome; a [`Fault`] is something wrong on this side, and says nothing about the program.
+//!
+//! # Two ways to run
+//!
+//! [`Sandbox::execute`] calls a program on inputs and returns values. [`Sandbox::check`] compares those values with what
+//! tests expect.
+//!
+//! ```no_run
+//! use gauntlet_sandbox::{Comparison, Expected, Limits, Mode, Program, Sandbox, Test, Value};
+//!
+//! let sandbox = Sandbox::open()?;
+//! let program = Program { code: "def double(x): return x + x".into(), entry_point: "double".into() };
+//! let test = Test { args: vec![Value::from(2)], expected: Expected::Value(Value::from(4)), tags: vec![] };
+//! let report = sandbox.check(&program, &[test], &Comparison::Exact, &Limits::default(), Mode::Fast)?;
+//! assert!(report.outcome.passed());
+//! # Ok::<(), gauntlet_sandbox::Fault>(())
+//! ```
+//!
+//! # Why a verdict cannot be forged
+//!
+//! - Only code, entry point and arguments enter an instance. Expected values never do.
+//! - What comes back are bytes, and they are read as hostile input: exact built-in types or nothing, with caps on size
+//!   and depth.
+//! - The host compares, in Rust, by Python's equality. What is printed, and how the program ends, decides nothing.
+//! - A pass counts only in [`Mode::Pure`], where each input meets a fresh interpreter; [`Mode::Fast`] can only fail a
+//!   program early.
 
 mod compare;
 mod engine;
@@ -21,9 +60,9 @@ pub use compare::Comparison;
 pub use fault::Fault;
 pub use literal::LiteralError;
 pub use outcome::{Outcome, TimeLimit};
-pub use sandbox::Sandbox;
 #[cfg(feature = "compile")]
-pub use sandbox::build_runtime;
+pub use runtime::build::{BuildError, build_runtime};
+pub use sandbox::Sandbox;
 pub use test::{
     CheckJob, DEFAULT_FUEL, ExecuteJob, Execution, Expected, Limits, Mode, Program, Report, Test,
     TestReport,

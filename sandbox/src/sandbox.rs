@@ -13,6 +13,9 @@ use crate::runtime;
 use crate::test::{CheckJob, ExecuteJob, Execution, Limits, Mode, Program, Report, Test};
 use crate::value::Value;
 
+/// A result a job, in the jobs' order.
+type Results<R> = Vec<Result<R, Fault>>;
+
 /// A handle on the engine and its workers, one a core. Cloning is cheap; all clones share the workers.
 ///
 /// Every method blocks until its result is there, except the `async` ones, which need a tokio runtime. The same program,
@@ -135,8 +138,8 @@ impl Sandbox {
     async fn off_thread<J: Send + 'static, R: Send + 'static>(
         &self,
         jobs: Vec<J>,
-        run: fn(&Sandbox, Vec<J>) -> Vec<Result<R, Fault>>,
-    ) -> Vec<Result<R, Fault>> {
+        run: fn(&Sandbox, Vec<J>) -> Results<R>,
+    ) -> Results<R> {
         let (sandbox, count) = (self.clone(), jobs.len());
         match tokio::task::spawn_blocking(move || run(&sandbox, jobs)).await {
             Ok(results) => results,
@@ -157,10 +160,4 @@ fn only<R>(results: Vec<Result<R, Fault>>) -> Result<R, Fault> {
             why: "it gave no result".into(),
         })
     })
-}
-
-/// Builds the runtime unless it is there, and gives its folder. `say` is told of the progress, a line at a time.
-#[cfg(feature = "compile")]
-pub fn build_runtime(say: &mut dyn FnMut(&str)) -> anyhow::Result<std::path::PathBuf> {
-    runtime::build::build(say)
 }

@@ -6,28 +6,62 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
-
-use super::{
-    CODE_FILE, GUEST, MANIFEST_FILE, Manifest, cache_dir, component_hash, dir, hash, hash_file,
-    target, verify,
-};
+use super::{CODE_FILE, GUEST, MANIFEST_FILE, Manifest};
+use super::{cache_dir, component_hash, dir, hash, hash_file, target, verify};
 use crate::engine::{CODE_SETTINGS, WASMTIME, engine};
+use crate::fault::Fault;
 
-/// Builds the runtime unless it is there, and gives its folder. Progress goes to `say`, a line at a time.
-pub(crate) fn build(say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+/// Why the runtime could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A file of the cache folder could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A program that the build needs is missing or failed.
+    #[error("{wanted}\n{said}")]
+    Tool {
+        /// What the build wanted of it, and how to provide that.
+        wanted: String,
+        /// What the program or the operating system said.
+        said: String,
+    },
+    /// The component does not compile.
+    #[error("wasmtime could not compile the interpreter: {why}")]
+    Compile {
+        /// What wasmtime said.
+        why: String,
+    },
+    /// The engine does not start, or the built runtime does not load.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+type Result<T> = std::result::Result<T, BuildError>;
+
+/// Builds the runtime unless it is there, and gives its folder. `say` hears of the progress, a line at a time.
+///
+/// Needs Python 3.10 or later with its venv module, and the Python package index. Safe to interrupt, and to run twice at
+/// a time.
+pub fn build_runtime(say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let dir = dir();
     if verify(&dir).is_ok() {
         say(&format!("sandbox runtime {} is in place", hash()));
         return Ok(dir);
     }
     let work = cache_dir().join("runtime").join("build");
-    fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
-    let lock =
-        File::create(work.join("lock")).context("cannot create the lock of the runtime build")?;
+    create_dir(&work)?;
+    let path = work.join("lock");
+    let lock = File::create(&path).map_err(file("create", &path))?;
     if lock.try_lock().is_err() {
         say("waiting for another build of the sandbox runtime");
-        lock.lock().context("cannot lock the runtime build")?;
+        lock.lock().map_err(file("lock", &path))?;
         if verify(&dir).is_ok() {
             return Ok(dir);
         }
@@ -50,9 +84,10 @@ fn component(work: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let guest = folder.join("guest");
     // What an interrupted build left (compiled Python too) must not end up in the snapshot.
     let _ = fs::remove_dir_all(&guest);
-    fs::create_dir_all(&guest)?;
+    create_dir(&guest)?;
     for (name, text) in GUEST {
-        fs::write(guest.join(name), text)?;
+        let path = guest.join(name);
+        fs::write(&path, text).map_err(file("write", &path))?;
     }
     let partial = folder.join("component.partial");
     let mut command = Command::new(&tool);
@@ -70,25 +105,31 @@ fn component(work: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     match fixed_entropy(&folder) {
         Ok(library) => drop(command.env("LD_PRELOAD", library)),
         Err(error) => say(&format!(
-            "the hash seed of this runtime will be its own, so the order of sets may differ from other machines: {error:#}"
+            "the hash seed of this runtime is its own, so the order of sets may differ from other machines: {error}"
         )),
     }
-    run(&mut command).context("componentize-py could not build the guest")?;
-    fs::rename(&partial, &done)?;
+    run(&mut command, "componentize-py could not snapshot the guest")?;
+    fs::rename(&partial, &done).map_err(file("write", &done))?;
     Ok(done)
 }
 
 /// A library to preload that gives the build fixed entropy; see entropy.c.
 fn fixed_entropy(folder: &Path) -> Result<PathBuf> {
+    let wanted = "fixing it needs Linux and a C compiler (set CC to name one)";
     if !cfg!(target_os = "linux") {
-        bail!("entropy can be fixed on Linux only");
+        return Err(BuildError::Tool {
+            wanted: wanted.into(),
+            said: String::new(),
+        });
     }
     let library = folder.join("entropy.so");
     let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-    run(Command::new(compiler)
+    let mut command = Command::new(compiler);
+    command
         .args(["-shared", "-fPIC", "-o"])
         .arg(&library)
-        .arg(folder.join("guest").join("entropy.c")))?;
+        .arg(folder.join("guest/entropy.c"));
+    run(&mut command, wanted)?;
     Ok(library)
 }
 
@@ -107,34 +148,54 @@ fn componentize_py(work: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     if mark.exists() && tool.exists() {
         return Ok(tool);
     }
-    say("installing componentize-py (23 MB, from the Python package index)");
+    say("installing componentize-py (24 MB, from the Python package index)");
     let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-    run(Command::new(&python).args(["-m", "venv", "--clear"]).arg(&venv)).with_context(|| {
-        format!("set-up needs Python 3.10 or later with its venv module ({}; set PYTHON to name another)", python.display())
-    })?;
-    let list = venv.join("requirements.txt");
-    fs::write(&list, requirements)?;
-    run(Command::new(bin.join("python"))
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"])
-        .args(["--require-hashes", "--requirement"])
-        .arg(&list))
-    .context(
-        "pip could not install componentize-py 0.25.1; set-up needs the Python package index, or a folder that holds the \
-         wheel in PIP_FIND_LINKS",
+    run(
+        Command::new(&python)
+            .args(["-m", "venv", "--clear"])
+            .arg(&venv),
+        &format!(
+            "the sandbox is built with Python 3.10 or later and its venv module; {} could not make a venv (set PYTHON to \
+             name another)",
+            python.display()
+        ),
     )?;
-    fs::write(&mark, "")?;
+    let list = venv.join("requirements.txt");
+    fs::write(&list, requirements).map_err(file("write", &list))?;
+    run(
+        Command::new(bin.join("python"))
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-deps",
+            ])
+            .args([
+                "--only-binary",
+                ":all:",
+                "--require-hashes",
+                "--requirement",
+            ])
+            .arg(&list),
+        "pip could not install componentize-py 0.25.1; it comes from the Python package index, or from a folder with its \
+         wheel that PIP_FIND_LINKS names",
+    )?;
+    fs::write(&mark, "").map_err(file("write", &mark))?;
     Ok(tool)
 }
 
 fn compile(component: &Path, dir: &Path, say: &mut dyn FnMut(&str)) -> Result<()> {
-    say("compiling the interpreter to machine code (about a minute)");
+    say("compiling the interpreter to machine code (about 20 s)");
     let started = Instant::now();
-    let wasm =
-        fs::read(component).with_context(|| format!("cannot read {}", component.display()))?;
+    let wasm = fs::read(component).map_err(file("read", component))?;
     let code = engine(1)?
         .precompile_component(&wasm)
-        .map_err(|error| anyhow::anyhow!("{error:#}"))?;
-    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        .map_err(|error| BuildError::Compile {
+            why: format!("{error:#}"),
+        })?;
+    create_dir(dir)?;
     // The manifest comes last: without it the folder counts as empty.
     let _ = fs::remove_file(dir.join(MANIFEST_FILE));
     replace(&dir.join(CODE_FILE), &code)?;
@@ -144,14 +205,16 @@ fn compile(component: &Path, dir: &Path, say: &mut dyn FnMut(&str)) -> Result<()
         wasmtime: WASMTIME.into(),
         settings: CODE_SETTINGS.into(),
         target: target(),
-        component: hash_file(component)?,
+        component: hash_file(component).map_err(file("read", component))?,
         code: blake3::hash(&code).to_hex().to_string(),
         code_bytes: code.len() as u64,
     };
-    replace(
-        &dir.join(MANIFEST_FILE),
-        &serde_json::to_vec_pretty(&manifest)?,
-    )?;
+    let manifest = serde_json::to_vec_pretty(&manifest).map_err(|error| BuildError::File {
+        action: "write",
+        path: dir.join(MANIFEST_FILE),
+        source: error.into(),
+    })?;
+    replace(&dir.join(MANIFEST_FILE), &manifest)?;
     let (megabytes, seconds) = (code.len() >> 20, started.elapsed().as_secs_f64());
     say(&format!(
         "sandbox runtime {} is ready: {megabytes} MB, compiled in {seconds:.1} s",
@@ -160,28 +223,47 @@ fn compile(component: &Path, dir: &Path, say: &mut dyn FnMut(&str)) -> Result<()
     Ok(())
 }
 
+fn create_dir(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(file("create", path))
+}
+
 /// Puts `bytes` at `path` whole or not at all.
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let partial = path.with_extension("partial");
-    fs::write(&partial, bytes).with_context(|| format!("cannot write {}", partial.display()))?;
-    File::open(&partial)?.sync_all()?;
-    fs::rename(&partial, path).with_context(|| format!("cannot write {}", path.display()))
+    fs::write(&partial, bytes).map_err(file("write", &partial))?;
+    File::open(&partial)
+        .and_then(|file| file.sync_all())
+        .map_err(file("write", &partial))?;
+    fs::rename(&partial, path).map_err(file("write", path))
 }
 
-fn run(command: &mut Command) -> Result<()> {
+fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> BuildError {
+    let path = path.to_owned();
+    move |source| BuildError::File {
+        action,
+        path,
+        source,
+    }
+}
+
+/// Runs a tool; `wanted` is what to tell the user if it fails.
+fn run(command: &mut Command, wanted: &str) -> Result<()> {
+    let failed = |said: String| BuildError::Tool {
+        wanted: wanted.to_owned(),
+        said,
+    };
+    let program = command.get_program().display().to_string();
     let output = command
         .output()
-        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let tail: Vec<&str> = said.lines().rev().take(15).collect();
-        let tail: Vec<&str> = tail.into_iter().rev().collect();
-        bail!(
-            "{} ended with {}:\n{}",
-            command.get_program().display(),
-            output.status,
-            tail.join("\n")
-        );
+        .map_err(|error| failed(format!("{program}: {error}")))?;
+    if output.status.success() {
+        return Ok(());
     }
-    Ok(())
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = text.lines().collect();
+    let tail = lines[lines.len().saturating_sub(15)..].join("\n");
+    Err(failed(format!(
+        "{program} ended with {}:\n{tail}",
+        output.status
+    )))
 }
