@@ -1,13 +1,145 @@
-//! The `inference` binary: solves one problem with a trained generator.
+//! `inference`: loads a checkpoint, solves a problem in five stages, and has the discriminator test the code.
 
-use clap::Parser;
+mod benchmark;
+mod loaded;
+mod results;
+mod solve;
 
-/// Solves one problem with a trained generator.
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
+use gauntlet::checkpoint::Runs;
+use gauntlet::cli::{self, Exit, UsageError};
+
+use crate::loaded::Loaded;
+use crate::solve::Options;
+
+/// What is solved when no problem is given.
+const EXAMPLE: &str = "Implement a function that reverses a string";
+
+/// Solves a programming problem in five stages with a trained checkpoint.
 #[derive(Parser)]
-#[command(version)]
-struct Args {}
+#[command(version, after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the code failed its tests (with --generate-tests).")]
+struct Args {
+    /// Checkpoint: best, latest, final, stage_3, step:N, any name, or a path.
+    #[arg(long, default_value = "best")]
+    checkpoint: String,
+    /// Run directory to look a name up in; the newest run otherwise.
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// Folder that holds the outputs of all runs.
+    #[arg(long, value_name = "DIR", default_value = "outputs")]
+    outputs: PathBuf,
+    /// The problem; `-` reads standard input. An example is solved otherwise.
+    #[arg(long)]
+    problem: Option<String>,
+    /// Header of the wanted function; taken from the problem, or chosen by the model, otherwise.
+    #[arg(long)]
+    signature: Option<String>,
+    /// Have the discriminator write tests, run them in the sandbox and show each one's outcome.
+    #[arg(long)]
+    generate_tests: bool,
+    /// Candidates to write; they are ranked by agreement on blind tests and by verdict.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    samples: u16,
+    /// Temperature of the stages; 0 takes the likeliest token. 0.8 with several samples.
+    #[arg(long)]
+    temperature: Option<f64>,
+    /// Seed of the draws.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Where tensors live: cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Write everything to a JSON file.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    json: bool,
+    /// Print each stage as soon as it is written.
+    #[arg(long, conflicts_with_all = ["json", "samples"])]
+    stream: bool,
+    /// Measure pass@k on a problem file instead.
+    #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["problem", "generate_tests", "stream"])]
+    benchmark: Option<PathBuf>,
+    /// Values of k for --benchmark.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    k: Vec<usize>,
+    /// Print a completion script for a shell and stop.
+    #[arg(long, value_name = "SHELL")]
+    completions: Option<Shell>,
+}
 
-fn main() -> anyhow::Result<()> {
-    Args::parse();
-    anyhow::bail!("inference is not wired to the library yet")
+fn main() -> ExitCode {
+    let args = Args::parse();
+    cli::main(|| run(args))
+}
+
+fn run(args: Args) -> Result<Exit> {
+    if let Some(shell) = args.completions {
+        clap_complete::generate(shell, &mut Args::command(), "inference", &mut std::io::stdout());
+        return Ok(Exit::Done);
+    }
+    let problem = problem_text(&args)?;
+    if args.temperature.is_some_and(|t| !(0.0..=10.0).contains(&t)) {
+        return Err(UsageError::new("--temperature must be between 0 and 10").into());
+    }
+    let checkpoint = Runs::new(&args.outputs).find(&args.checkpoint, args.run.as_deref()).map_err(UsageError::new)?;
+    let loaded = Loaded::open(&checkpoint, &args.device)?;
+    if let Some(file) = &args.benchmark {
+        let report = benchmark::run(&loaded, file, &args.k, args.temperature, args.seed)?;
+        let json = serde_json::to_string_pretty(&report)?;
+        if args.json { println!("{json}") } else { print!("{}", report.table()) }
+        write_output(&args, &json)?;
+        return Ok(Exit::Done);
+    }
+    let samples = usize::from(args.samples);
+    let options = Options {
+        signature: args.signature.clone().or_else(|| solve::signature_in(&problem)),
+        generate_tests: args.generate_tests || samples > 1,
+        samples,
+        temperature: args.temperature.unwrap_or(if samples > 1 { 0.8 } else { 0.0 }),
+        seed: args.seed,
+        stream: args.stream,
+    };
+    let results = solve::solve(&loaded, &problem, &options)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&results)?);
+    } else {
+        print!("{}", results.text(!args.stream));
+    }
+    write_output(&args, &serde_json::to_string_pretty(&results)?)?;
+    Ok(if args.generate_tests && results.failed() { Exit::CodeFailed } else { Exit::Done })
+}
+
+/// The problem from the flag, from standard input, or the example.
+fn problem_text(args: &Args) -> Result<String> {
+    let text = match args.problem.as_deref() {
+        None => EXAMPLE.to_owned(),
+        Some("-") => {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).context("cannot read the problem from standard input")?;
+            String::from_utf8(bytes).map_err(|error| {
+                let at = error.utf8_error().valid_up_to();
+                UsageError::new(format!("the problem on standard input is not UTF-8 at byte {at}"))
+            })?
+        }
+        Some(text) => text.to_owned(),
+    };
+    if text.trim().is_empty() {
+        return Err(UsageError::new("the problem is empty; say what the function should do").into());
+    }
+    Ok(text.trim().to_owned())
+}
+
+fn write_output(args: &Args, json: &str) -> Result<()> {
+    match &args.output {
+        Some(path) => std::fs::write(path, format!("{json}\n")).with_context(|| format!("cannot write {}", path.display())),
+        None => Ok(()),
+    }
 }

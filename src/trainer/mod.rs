@@ -21,6 +21,6 @@ mod summary;
 pub use error::TrainError;
 pub use play::frozen_bank;
 pub use players::{Players, game_options, model_config, warmup_options};
-pub use session::{Ending, Observer, Session, Silent};
+pub use session::{Ending, Observer, Session, Silent, checkpoint_encoder, device, limits, problems_dir};
 pub use state::{CheckpointRef, Phase, PlayerTotals, TrainerState};
 pub use summary::{StageRow, Summary};
