@@ -56,12 +56,10 @@ def _confine_time():
     gmtime, strftime, asctime = time.gmtime, time.strftime, time.asctime
     time.strftime = lambda format, t=None: strftime(format, gmtime() if t is None else t)
     time.asctime = lambda t=None: asctime(gmtime() if t is None else t)
-    for name in "clock_gettime", "clock_gettime_ns", "clock_settime", "clock_settime_ns", "clock_getres":
-        if hasattr(time, name):
-            setattr(time, name, _time_ns if name == "clock_gettime_ns" else _deny("time." + name))
-    if hasattr(time, "clock_gettime"):
-        time.clock_gettime = lambda clock: _time()
-        time.clock_gettime_ns = lambda clock: _time_ns()
+    time.clock_gettime = lambda clock: _time()
+    time.clock_gettime_ns = lambda clock: _time_ns()
+    time.clock_getres = lambda clock: clock_info.resolution
+    time.clock_settime = time.clock_settime_ns = _deny("time.clock_settime")
 
 
 # --- entropy: a hash chain from a fixed seed
@@ -147,7 +145,7 @@ def _confine_asyncio():
 
 # --- files, processes, threads
 
-_HARMLESS = frozenset("fspath strerror cpu_count get_terminal_size urandom getpid WIFEXITED WEXITSTATUS".split())
+_HARMLESS = frozenset("fspath strerror cpu_count urandom getpid".split())
 _PROCESS = "fork forkpty system popen kill execv execve spawnv spawnl posix_spawn wait waitpid _exit abort".split()
 
 

@@ -4,13 +4,16 @@
 //! signs, `1+2j`), and `float("nan")`, `complex(re, im)`, `set()`, `frozenset(..)`. Never an evaluation: the parser
 //! builds values and knows no names.
 
-use num_bigint::BigInt;
-use num_traits::{Num, ToPrimitive};
+use num_traits::ToPrimitive;
 
 use crate::equality::Index;
 use crate::value::{MAX_DEPTH, Value};
 
+mod numbers;
 mod strings;
+mod write;
+
+pub(crate) use write::write;
 
 /// Text longer than this is refused.
 const MAX_TEXT: usize = 1 << 20;
@@ -276,154 +279,6 @@ impl<'a> Parser<'a> {
             at: start,
         })
     }
-
-    fn number_or_sum(&mut self) -> Result<Value, LiteralError> {
-        let start = self.at;
-        let negative = self.sign() == Some(-1.0);
-        let first = match self.number()? {
-            Value::Int(i) if negative => Value::Int(-i),
-            Value::Float(f) if negative => Value::Float(-f),
-            // Python negates the zero real part too.
-            Value::Complex { re, im } if negative => Value::Complex { re: -re, im: -im },
-            value => value,
-        };
-        let after = self.at;
-        self.space();
-        let sign = if self.rest().starts_with("->") {
-            None
-        } else {
-            self.sign()
-        };
-        let Some(sign) = sign else {
-            self.at = after;
-            return Ok(first);
-        };
-        let re = match &first {
-            Value::Float(f) => Some(*f),
-            Value::Int(i) => i.to_f64(),
-            _ => None,
-        };
-        match (re, self.number()?) {
-            (Some(re), Value::Complex { im, .. }) => Ok(Value::Complex { re, im: sign * im }),
-            _ => Err(LiteralError {
-                what: "a sum that is no complex number".into(),
-                at: start,
-            }),
-        }
-    }
-
-    /// One sign and the space after it.
-    fn sign(&mut self) -> Option<f64> {
-        let sign = match self.peek() {
-            Some(b'+') => 1.0,
-            Some(b'-') => -1.0,
-            _ => return None,
-        };
-        self.at += 1;
-        self.space();
-        Some(sign)
-    }
-
-    fn number(&mut self) -> Result<Value, LiteralError> {
-        let value = self.unsigned()?;
-        if matches!(self.peek(), Some(b) if b.is_ascii_alphanumeric() || b == b'_' || b == b'.') {
-            return Err(self.error("malformed number"));
-        }
-        Ok(value)
-    }
-
-    fn unsigned(&mut self) -> Result<Value, LiteralError> {
-        if self.rest().starts_with("float") {
-            // `-float('inf')`.
-            return match self.name(1)? {
-                value @ Value::Float(_) => Ok(value),
-                _ => Err(self.error("malformed number")),
-            };
-        }
-        let start = self.at;
-        for (prefixes, radix) in [(["0x", "0X"], 16), (["0o", "0O"], 8), (["0b", "0B"], 2)] {
-            if prefixes
-                .iter()
-                .any(|prefix| self.rest().starts_with(prefix))
-            {
-                self.at += 2;
-                self.eat(b'_');
-                let digits = self.digits(radix)?;
-                return BigInt::from_str_radix(&digits, radix)
-                    .map(Value::Int)
-                    .map_err(|_| self.error("malformed number"));
-            }
-        }
-        let mut text = String::new();
-        let mut float = false;
-        if self.peek() != Some(b'.') {
-            text += &self.digits(10)?;
-        }
-        if self.eat(b'.') {
-            float = true;
-            text.push('.');
-            if matches!(self.peek(), Some(b'0'..=b'9')) {
-                text += &self.digits(10)?;
-            } else if text == "." {
-                return Err(self.error("malformed number"));
-            }
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            float = true;
-            text.push('e');
-            if let Some(sign @ (b'+' | b'-')) = self.peek() {
-                self.at += 1;
-                text.push(char::from(sign));
-            }
-            text += &self.digits(10)?;
-        }
-        let malformed = |_| LiteralError {
-            what: "malformed number".into(),
-            at: start,
-        };
-        if matches!(self.peek(), Some(b'j' | b'J')) {
-            self.at += 1;
-            // Rust reads `1.` and `.5` as Python does.
-            return Ok(Value::Complex {
-                re: 0.0,
-                im: text.parse().map_err(malformed)?,
-            });
-        }
-        if float {
-            return Ok(Value::Float(text.parse().map_err(malformed)?));
-        }
-        if text.len() > 1 && text.starts_with('0') && text.bytes().any(|b| b != b'0') {
-            return Err(LiteralError {
-                what: "leading zeros in a number".into(),
-                at: start,
-            });
-        }
-        BigInt::from_str_radix(&text, 10)
-            .map(Value::Int)
-            .map_err(|_| LiteralError {
-                what: "malformed number".into(),
-                at: start,
-            })
-    }
-
-    /// Digits with single underscores between them, which are dropped.
-    fn digits(&mut self, radix: u32) -> Result<String, LiteralError> {
-        let mut digits = String::new();
-        loop {
-            let from = digits.len();
-            while let Some(byte) = self.peek().filter(|byte| char::from(*byte).is_digit(radix)) {
-                digits.push(char::from(byte));
-                self.at += 1;
-            }
-            if digits.len() == from {
-                return Err(self.error("expected a digit"));
-            }
-            if !self.eat(b'_') {
-                return Ok(digits);
-            }
-        }
-    }
 }
 
 /// Drops duplicates as Python does: the first key stays, with the last value.
@@ -442,92 +297,6 @@ fn last_wins<T: Clone>(pairs: Vec<(Value, T)>) -> Vec<(Value, T)> {
     kept.iter()
         .map(|&(key, value)| (pairs[key].0.clone(), pairs[value].1.clone()))
         .collect()
-}
-
-/// Writes `value` as a Python expression.
-pub(crate) fn write(value: &Value, out: &mut String) {
-    match value {
-        Value::None => out.push_str("None"),
-        Value::Bool(true) => out.push_str("True"),
-        Value::Bool(false) => out.push_str("False"),
-        // Python refuses decimal integers of more than 4,300 digits.
-        Value::Int(i) if i.bits() > 14_000 => {
-            if i.sign() == num_bigint::Sign::Minus {
-                out.push('-');
-            }
-            out.push_str("0x");
-            out.push_str(&i.magnitude().to_str_radix(16));
-        }
-        Value::Int(i) => out.push_str(&i.to_string()),
-        Value::Float(f) => write_float(*f, out),
-        Value::Complex { re, im } => {
-            out.push_str("complex(");
-            write_float(*re, out);
-            out.push_str(", ");
-            write_float(*im, out);
-            out.push(')');
-        }
-        Value::Str(s) => strings::write_str(s, out),
-        Value::Bytes(b) => strings::write_bytes(b, out),
-        Value::List(items) => write_items('[', items, ']', out),
-        Value::Tuple(items) if items.len() == 1 => {
-            out.push('(');
-            write(&items[0], out);
-            out.push_str(",)");
-        }
-        Value::Tuple(items) => write_items('(', items, ')', out),
-        Value::Dict(pairs) => {
-            out.push('{');
-            for (at, (key, value)) in pairs.iter().enumerate() {
-                if at > 0 {
-                    out.push_str(", ");
-                }
-                write(key, out);
-                out.push_str(": ");
-                write(value, out);
-            }
-            out.push('}');
-        }
-        Value::Set(items) if items.is_empty() => out.push_str("set()"),
-        Value::Set(items) => write_items('{', items, '}', out),
-        Value::FrozenSet(items) if items.is_empty() => out.push_str("frozenset()"),
-        Value::FrozenSet(items) => {
-            out.push_str("frozenset(");
-            write_items('{', items, '}', out);
-            out.push(')');
-        }
-        Value::Opaque(type_name) => {
-            out.push_str("<opaque ");
-            out.push_str(type_name);
-            out.push('>');
-        }
-    }
-}
-
-fn write_items(open: char, items: &[Value], close: char, out: &mut String) {
-    out.push(open);
-    for (at, item) in items.iter().enumerate() {
-        if at > 0 {
-            out.push_str(", ");
-        }
-        write(item, out);
-    }
-    out.push(close);
-}
-
-fn write_float(f: f64, out: &mut String) {
-    if f.is_nan() {
-        out.push_str("float('nan')");
-    } else if f.is_infinite() {
-        out.push_str(if f > 0.0 {
-            "float('inf')"
-        } else {
-            "float('-inf')"
-        });
-    } else {
-        // The shortest digits that read back as the same float, with a point or an exponent.
-        out.push_str(&format!("{f:?}"));
-    }
 }
 
 #[cfg(test)]

@@ -118,8 +118,8 @@ impl Default for Limits {
 pub enum Mode {
     /// A fresh interpreter for each input: no state passes from one to another.
     Pure,
-    /// One interpreter for all inputs, in shuffled order. A check that passes so is repeated in [`Mode::Pure`], which
-    /// decides.
+    /// One interpreter for all inputs, in shuffled order: what an earlier call left behind can fail a later one. A check
+    /// that passes so is repeated in [`Mode::Pure`], which decides.
     Fast,
 }
 
