@@ -4,3 +4,4 @@ mod checkpoint;
 mod config;
 mod problems;
 mod tidy;
+mod train;

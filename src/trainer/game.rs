@@ -36,6 +36,7 @@ impl Session<'_> {
     /// Plays the steps of `stage`; true when they are done.
     pub(super) fn game(&mut self, stage: Stage) -> Result<bool, TrainError> {
         let steps = self.config.planned_stages().find(|(s, _)| *s == stage).map_or(0, |(_, steps)| steps);
+        self.phase_steps = steps;
         self.observer.phase(&format!("stage {}: {}", stage.number(), stage.name()), steps, self.state.phase_step);
         while self.state.phase_step < steps {
             if self.is_interrupted() {

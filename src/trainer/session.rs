@@ -98,6 +98,8 @@ pub struct Session<'o> {
     pub(super) last_validation: serde_json::Value,
     pub(super) begun: Instant,
     pub(super) observer: &'o mut dyn Observer,
+    /// Steps planned for the present phase.
+    pub(super) phase_steps: u64,
     store: Store,
     parent: Option<Parent>,
     interrupted: Arc<AtomicBool>,
@@ -183,6 +185,7 @@ impl<'o> Session<'o> {
             report,
             begun,
             observer,
+            phase_steps: 0,
             store,
             interrupted,
         })
@@ -213,7 +216,7 @@ impl<'o> Session<'o> {
 
     fn train(&mut self) -> Result<Ending, TrainError> {
         if self.state.step == 0 && self.config.checkpoint.checkpoint_on_start {
-            self.save("step_000000", CheckpointKind::Full, false)?;
+            self.save("step_000000", CheckpointKind::Full, 0, false)?;
         }
         loop {
             if !matches!(self.state.phase, Phase::Done) && self.interrupted.load(Ordering::Relaxed) {
@@ -225,7 +228,8 @@ impl<'o> Session<'o> {
                 Phase::Game(stage) => self.game(stage)?,
                 Phase::Done => {
                     let best = self.state.best_score.is_none();
-                    let last = self.save("final", CheckpointKind::Full, best)?.path;
+                    let stage = self.state.phase.stage_id();
+                    let last = self.save("final", CheckpointKind::Full, stage, best)?.path;
                     self.files.write_json("summary.json", &self.summary)?;
                     return Ok(Ending::Finished { last, summary: self.summary.clone() });
                 }
@@ -242,13 +246,15 @@ impl<'o> Session<'o> {
 
     fn emergency(&mut self) -> Result<PathBuf, TrainError> {
         let name = format!("emergency_step_{:06}", self.state.step);
-        Ok(self.save(&name, CheckpointKind::Emergency, false)?.path)
+        let stage = self.state.phase.stage_id();
+        Ok(self.save(&name, CheckpointKind::Emergency, stage, false)?.path)
     }
 
     /// The generator imitates traces; true when its steps are done.
     fn generator_warmup(&mut self) -> Result<bool, TrainError> {
         let warmup = self.config.warmup.clone();
         let steps = warmup.generator_steps;
+        self.phase_steps = steps;
         self.observer.phase("warm-up of the generator", steps, self.state.phase_step);
         let stages = self.config.written_stages();
         while self.state.phase_step < steps {
@@ -273,6 +279,7 @@ impl<'o> Session<'o> {
     fn discriminator_warmup(&mut self) -> Result<bool, TrainError> {
         let warmup = self.config.warmup.clone();
         let steps = if self.config.game.adversary { warmup.discriminator_steps } else { 0 };
+        self.phase_steps = steps;
         if self.state.phase_step >= steps {
             return Ok(true);
         }
@@ -332,7 +339,8 @@ impl<'o> Session<'o> {
         let checkpoint = &self.config.checkpoint;
         // Warm-up steps are many and cheap; the game's are what `save_every` counts.
         let every = if stage == 0 { checkpoint.save_every.saturating_mul(100) } else { checkpoint.save_every };
-        if every > 0 && self.state.phase_step.is_multiple_of(every) {
+        // The last step of a phase is followed by that phase's own checkpoint.
+        if every > 0 && self.state.phase_step.is_multiple_of(every) && self.state.phase_step < self.phase_steps {
             let kind = match checkpoint.checkpoint_kind {
                 config::CheckpointKind::Sampler => CheckpointKind::Sampler,
                 _ => CheckpointKind::Full,
@@ -345,7 +353,7 @@ impl<'o> Session<'o> {
     /// A periodic checkpoint. One that cannot be written is reported and never ends the run.
     fn periodic(&mut self, kind: CheckpointKind) -> Result<(), TrainError> {
         let name = format!("step_{:06}", self.state.step);
-        if let Err(error) = self.save(&name, kind, false) {
+        if let Err(error) = self.save(&name, kind, self.state.phase.stage_id(), false) {
             self.observer.note(&format!("checkpoint {name} was not saved: {error}"));
             return Ok(());
         }
@@ -381,7 +389,7 @@ impl<'o> Session<'o> {
                 });
                 self.state.phase = after(None, &self.config);
                 self.state.phase_step = 0;
-                let saved = self.save("stage_0", CheckpointKind::Full, better)?;
+                let saved = self.save("stage_0", CheckpointKind::Full, 0, better)?;
                 self.state.reference = Some(CheckpointRef { path: saved.path, manifest: saved.manifest_hash });
             }
             Phase::Game(stage) => {
@@ -390,17 +398,16 @@ impl<'o> Session<'o> {
                 if self.state.phase != Phase::Done {
                     self.state.phase_step = 0;
                 }
-                self.save(&format!("stage_{}", stage.number()), CheckpointKind::Full, better)?;
+                self.save(&format!("stage_{}", stage.number()), CheckpointKind::Full, stage.number(), better)?;
             }
             Phase::Done => {}
         }
         Ok(())
     }
 
-    /// Saves a checkpoint of the present state.
-    pub(super) fn save(&mut self, name: &str, kind: CheckpointKind, set_best: bool) -> Result<Saved, TrainError> {
-        let metrics = self.metrics_json();
-        let stage = self.state.phase.stage_id();
+    /// Saves a checkpoint of the present state. `stage` is the one that is finished, or in progress.
+    fn save(&mut self, name: &str, kind: CheckpointKind, stage: u8, set_best: bool) -> Result<Saved, TrainError> {
+        let metrics = self.metrics_json(stage);
         let optimizer = &self.config.optimizer;
         let rates = (optimizer.learning_rate, optimizer.discriminator_learning_rate);
         let encoder = &self.players.generator.encoder;
@@ -426,7 +433,7 @@ impl<'o> Session<'o> {
         Ok(self.store.save(request)?)
     }
 
-    fn metrics_json(&self) -> serde_json::Value {
+    fn metrics_json(&self, stage: u8) -> serde_json::Value {
         let player = |totals: &super::PlayerTotals| {
             json!({
                 "avg_reward": totals.avg_reward(), "episodes": totals.episodes, "wins": totals.wins,
@@ -440,7 +447,7 @@ impl<'o> Session<'o> {
         discriminator["kill_rate"] = json!(self.state.bank_kill_rate);
         discriminator["verdict_auc"] = json!(self.state.verdict_auc());
         json!({
-            "stage": self.state.phase.stage_id(), "step": self.state.step, "generator": generator,
+            "stage": stage, "step": self.state.step, "generator": generator,
             "discriminator": discriminator, "validation": self.last_validation, "custom": self.state.tags,
         })
     }
