@@ -61,7 +61,7 @@ pub fn sample(logits: &Tensor, temperature: f64, uniforms: &[f64]) -> (Vec<u32>,
         // right = true: the first token whose cumulative probability exceeds the point, so zero-probability tokens
         // are never drawn.
         let last = cumulative.size()[1] - 1;
-        cumulative.searchsorted(&points, false, true, "right", None::<Tensor>).clamp_max(last)
+        points.searchsorted(&cumulative, false, true, "right", None::<Tensor>).clamp_max(last)
     };
     let chosen = log_probs.gather(1, &tokens, false).view([-1]);
     let tokens: Vec<i64> = Vec::try_from(tokens.view([-1])).expect("token ids are int64");

@@ -3,6 +3,8 @@
 //! Shape legend: B batch, T time (positions of this call), S cached positions, H query heads, K key-value heads,
 //! D width of a head, C hidden size, V vocabulary.
 
+use std::sync::{Mutex, PoisonError};
+
 use tch::{Device, IndexOp, Kind, Tensor};
 
 use super::config::ModelConfig;
@@ -49,6 +51,9 @@ impl Transformer {
     /// Freshly initialised weights: normal with `deviation`, the two projections that write to the residual stream
     /// divided by sqrt(2 layers) (GPT-2, section 2.3), norms at one. Draws from LibTorch's generator, seeded by `seed`.
     pub fn init(config: &ModelConfig, deviation: f64, seed: u64, device: Device) -> Self {
+        // LibTorch's generator is the process's: two threads that draw at once would share one stream.
+        static GENERATOR: Mutex<()> = Mutex::new(());
+        let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
         tch::manual_seed(seed as i64);
         let residual = deviation / ((2 * config.num_hidden_layers) as f64).sqrt();
         let weights = config
