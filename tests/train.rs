@@ -11,7 +11,7 @@ const CONFIG: &str = "
 run: {name: test, output_dir: OUT, threads: 1}
 model: {hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1, intermediate_size: 64}
 problems: {dir: PROBLEMS, validation_problems: 2, report_problems: 2, composed_share: 0.8}
-warmup: {generator_steps: 3, discriminator_steps: 2, batch_size: 4, verdict_problems: 3, lr_warmup_steps: 1}
+warmup: {generator_steps: 150, discriminator_steps: 30, batch_size: 8, verdict_problems: 3, lr_warmup_steps: 5, learning_rate: 0.01}
 stages: {steps: [1, 1, 1, 1, 3]}
 game: {problems_per_step: 2, group_size: 2, discriminator_group_size: 2}
 checkpoint: {save_every: 1, keep_last: -1, eval_every: 0}
@@ -76,14 +76,14 @@ fn a_run_leaves_everything_and_a_resumed_one_ends_with_the_same_bytes() {
         assert!(table.contains(words), "{words} in {table}");
     }
     let whole = dir.runs().remove(0);
-    for name in ["stage_0", "stage_1", "stage_5", "final", "best", "latest", "step_000010"] {
+    for name in ["stage_0", "stage_1", "stage_5", "final", "best", "latest", "step_000100", "step_000185"] {
         assert!(whole.join("checkpoints").join(name).join("manifest.json").is_file(), "{name}");
     }
     assert!(read(&whole, "samples.jsonl").lines().count() > 4);
 
-    // From the middle of the last stage, and from the end of an earlier one: the rest must come out the same.
-    for from in ["step:10", "stage_2"] {
-        let output = dir.train(&["--resume", from, "--set", "run.tags.note=resumed"]);
+    // From the middle of the last stage, the end of an earlier one, and within warm-up: the rest must come out the same.
+    for from in ["step:185", "stage_2", "step:100"] {
+        let output = dir.train(&["--resume", from, "--set", "checkpoint.keep_last=50"]);
         assert!(output.status.success(), "{from}: {}", text(&output.stderr));
         let resumed = dir.runs().pop().unwrap();
         assert_ne!(resumed, whole);

@@ -1,5 +1,6 @@
 //! `checkpoints`: lists, inspects and verifies what training saved.
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -147,9 +148,13 @@ fn list(runs: &[PathBuf], json: bool) -> Result<Exit> {
 }
 
 fn show(json: bool, report: &(impl serde::Serialize + std::fmt::Display)) -> Result<Exit> {
-    match json {
-        true => println!("{}", serde_json::to_string_pretty(report)?),
-        false => print!("{report}"),
+    let text = match json {
+        true => serde_json::to_string_pretty(report)? + "\n",
+        false => report.to_string(),
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has read enough, as in `checkpoints list | head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Done),
+        result => Ok(result.map(|()| Exit::Done)?),
     }
-    Ok(Exit::Done)
 }

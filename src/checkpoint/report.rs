@@ -342,12 +342,9 @@ impl fmt::Display for PlayerReport {
             writeln!(f, "  {}", settings.join(", "))?;
         }
         for part in &self.parts {
-            let (name, tensors) = (&part.name, part.tensors);
+            let (name, tensors) = (&part.name, counted(part.tensors, "tensor"));
             let parameters = grouped(part.parameters);
-            writeln!(
-                f,
-                "  {name:20} {parameters:>14} parameters in {tensors} tensors"
-            )?;
+            writeln!(f, "  {name:20} {parameters:>14} parameters in {tensors}")?;
         }
         Ok(())
     }
@@ -390,7 +387,7 @@ impl fmt::Display for Verification {
             let size = human_size(self.bytes);
             return writeln!(f, "{path}: whole, {} files, {size}", self.files);
         }
-        writeln!(f, "{path}: {} faults", self.faults.len())?;
+        writeln!(f, "{path}: {}", counted(self.faults.len(), "fault"))?;
         self.faults
             .iter()
             .try_for_each(|fault| writeln!(f, "  {fault}"))
@@ -423,6 +420,12 @@ fn human_age(seconds: u64) -> String {
         3600..86_400 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / 86_400),
     }
+}
+
+/// A number and its noun: `1 fault`, `2 faults`.
+fn counted(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 /// 1234567 as `1,234,567`.

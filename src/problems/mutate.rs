@@ -1,10 +1,10 @@
 //! Plausible bugs, planted one at a time in working Python: [`mutants`].
 //!
-//! The source is parsed with tree-sitter; each operator of [`expressions`], [`calls`] and
-//! [`statements`] proposes edits of byte ranges, and a mutant is the source with one of them applied. The edits are those that
-//! people and small models make (an off-by-one bound, a forgotten guard, a swapped pair) rather than
-//! ones that crash at once. A mutant may still mean the same as its source: only execution can tell,
-//! see [`super::validate`].
+//! The source is parsed with tree-sitter; the operators of the submodules (`expressions`, `calls`,
+//! `statements`) propose edits of byte ranges, and a mutant is the source with one of them applied. The
+//! edits are those that people and small models make (an off-by-one bound, a forgotten guard, a swapped
+//! pair) rather than ones that crash at once. A mutant may still mean the same as its source: only
+//! execution can tell, see [`super::validate`].
 
 mod calls;
 mod expressions;
