@@ -1,5 +1,6 @@
 //! Checkpoints: round trips, damage, hostile files, crashes, and Python's torch as a reader.
 
+mod command;
 mod damage;
 mod faults;
 mod finding;

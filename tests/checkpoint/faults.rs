@@ -46,6 +46,7 @@ struct State {
     count: usize,
     at: Option<(usize, Fault)>,
     crashed: bool,
+    free: Option<u64>,
     dirty: Vec<PathBuf>,
     pending: Vec<(PathBuf, Change)>,
 }
@@ -246,8 +247,8 @@ impl Storage for Faulty {
     }
 
     fn free_space(&self, dir: &Path) -> io::Result<u64> {
-        let _state = self.tick()?;
-        LocalStorage.free_space(dir)
+        let free = self.tick()?.free;
+        free.map_or_else(|| LocalStorage.free_space(dir), Ok)
     }
 
     fn lock(&self, file: &Path, holder: &str) -> io::Result<Result<Lock, String>> {
@@ -439,4 +440,38 @@ fn a_crash_while_old_checkpoints_are_deleted_leaves_the_others_whole() {
             "only {operations} operations were interrupted"
         );
     }
+}
+
+#[test]
+fn a_checkpoint_that_does_not_fit_is_refused_before_anything_is_written() {
+    let run = tempfile::tempdir().unwrap();
+    let faulty = Faulty::default();
+    let store = Store::create_on(Arc::new(faulty.clone()), run.path()).unwrap();
+    faulty.state().free = Some(1000);
+    let error = store.save(request("stage_3", 30, None)).unwrap_err();
+    assert!(
+        matches!(error, CheckpointError::NoSpace { free: 1000, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("1000 bytes are free"), "{error}");
+    assert_eq!(
+        fs::read_dir(store.dir()).unwrap().count(),
+        1,
+        "more than the lock is there"
+    );
+
+    // What is asked for is enough for what is then written.
+    faulty.state().free = Some(u64::MAX);
+    let job = request("stage_3", 30, None).snapshot().unwrap();
+    let asked = job.size();
+    let saved = store.write(job).unwrap();
+    let manifest = store.load("stage_3").unwrap().manifest().total_size();
+    let total = manifest
+        + fs::metadata(saved.path.join("manifest.json"))
+            .unwrap()
+            .len();
+    assert!(
+        total <= asked,
+        "{total} bytes were written, {asked} asked for"
+    );
 }
