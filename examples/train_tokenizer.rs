@@ -18,7 +18,7 @@ use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, Tokeni
 
 /// Vocabulary: large enough for a piece a word of our corpus, small enough that the embedding of a tiny model stays
 /// a minor part of it.
-const VOCAB_SIZE: usize = 2048;
+const VOCAB_SIZE: usize = 2560;
 /// Composed problems in the corpus.
 const COMPOSED: u64 = 20_000;
 /// A line break goes with the indent behind it, a word with the space or underscore before it, digits stand alone.
@@ -42,7 +42,7 @@ fn main() -> Result<()> {
     for problem in load_dir(Path::new("problems"))?.iter().filter(|p| p.split == Split::Train) {
         let tests: Vec<String> = problem.tests.iter().map(|test| literal_line(&test.args)).collect();
         // As often as a composed wording recurs.
-        for _ in 0..8 {
+        for _ in 0..24 {
             add(problem, &tests);
         }
     }

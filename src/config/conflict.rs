@@ -141,7 +141,7 @@ mod tests {
             ),
             (
                 "model: {num_key_value_heads: 5}",
-                "6 num_attention_heads cannot share 5",
+                "4 num_attention_heads cannot share 5",
             ),
             (
                 "discriminator: {hidden_size: 100}",

@@ -96,11 +96,11 @@ section! {
         /// Where the weights come from.
         kind: ModelKind = ModelKind::Scratch;
         /// Width of the residual stream.
-        hidden_size: usize = 192, in 16..=16384;
+        hidden_size: usize = 128, in 16..=16384;
         /// Number of transformer blocks.
-        num_hidden_layers: usize = 6, in 1..=200;
+        num_hidden_layers: usize = 4, in 1..=200;
         /// Query heads of each attention.
-        num_attention_heads: usize = 6, in 1..=256;
+        num_attention_heads: usize = 4, in 1..=256;
         /// Key and value heads, each shared by an equal number of query heads.
         num_key_value_heads: usize = 2, in 1..=256;
         /// Width of one head; null takes hidden_size / num_attention_heads. Even, for RoPE turns pairs.
@@ -108,7 +108,7 @@ section! {
         /// Whether the projections of query, key and value have a bias.
         attention_bias: bool = false;
         /// Width of the feed-forward layer.
-        intermediate_size: usize = 512, in 16..=131072;
+        intermediate_size: usize = 352, in 16..=131072;
         /// Base wavelength of the rotary positions.
         rope_theta: f64 = 10000.0, in 1.0..=1e9;
         /// Added to the mean square in RMSNorm.
@@ -116,9 +116,9 @@ section! {
         /// Whether input and output share one embedding.
         tie_word_embeddings: bool = true;
         /// Longest sequence, prompt and completions together.
-        max_position_embeddings: usize = 768, in 64..=1048576;
+        max_position_embeddings: usize = 512, in 64..=1048576;
         /// Standard deviation of freshly drawn weights.
-        initializer_range: f64 = 0.02, in 1e-5..=1.0;
+        initializer_range: f64 = 0.06, in 1e-5..=1.0;
         /// `embedded` for the tokenizer that ships, or the path of a tokenizer.json.
         tokenizer: String = "embedded".into();
         /// Folder of prompt templates to use in place of those that ship.
@@ -134,11 +134,11 @@ section! {
         /// Whether composed problems are used beside the written ones.
         composed: bool = true;
         /// Share of composed problems among those trained on.
-        composed_share: f64 = 0.7, in 0.0..=1.0;
+        composed_share: f64 = 0.95, in 0.0..=1.0;
         /// Problems in each validation pool; 0 takes all there are of the written ones.
         validation_problems: usize = 64, in 0..=100000;
         /// Problems in each pool of the final report; 0 takes all there are of the written ones.
-        report_problems: usize = 100, in 0..=100000;
+        report_problems: usize = 64, in 0..=100000;
     }
 }
 
@@ -146,21 +146,21 @@ section! {
     /// Supervised training before the game: reference traces for the generator, executed samples for the discriminator.
     pub struct Warmup {
         /// Optimizer steps of the generator.
-        generator_steps: u64 = 1200, in 0..=10000000;
+        generator_steps: u64 = 3000, in 0..=10000000;
         /// Optimizer steps of the discriminator.
-        discriminator_steps: u64 = 300, in 0..=10000000;
+        discriminator_steps: u64 = 350, in 0..=10000000;
         /// Sequences in a step.
-        batch_size: usize = 32, in 1..=4096;
+        batch_size: usize = 16, in 1..=4096;
         /// Highest learning rate, reached after lr_warmup_steps.
-        learning_rate: f64 = 2e-3, in 0.0..=1.0;
+        learning_rate: f64 = 4e-3, in 0.0..=1.0;
         /// Share of the learning rate that the cosine ends with.
-        min_lr_ratio: f64 = 0.1, in 0.0..=1.0;
+        min_lr_ratio: f64 = 0.03, in 0.0..=1.0;
         /// Steps over which the learning rate rises from zero.
         lr_warmup_steps: u64 = 50, in 0..=1000000;
         /// Decoupled weight decay.
         weight_decay: f64 = 0.1, in 0.0..=1.0;
         /// Problems whose executed chains teach the verdict head.
-        verdict_problems: usize = 96, in 0..=100000;
+        verdict_problems: usize = 300, in 0..=100000;
     }
 }
 
@@ -174,7 +174,7 @@ section! {
         /// Whether the policy writes code at once, without stages 1 to 4: the baseline that shows what stages are worth.
         direct: bool = false;
         /// Optimizer steps of each stage; the code deserves about 60 % of them.
-        steps: [u64; Stage::COUNT] = [8, 8, 8, 8, 48], in 0..=10000000;
+        steps: [u64; Stage::COUNT] = [6, 6, 6, 6, 40], in 0..=10000000;
     }
 }
 
@@ -218,9 +218,9 @@ section! {
     /// How weights are updated in the game (AdamW).
     pub struct Optimizer {
         /// Learning rate of the generator.
-        learning_rate: f64 = 1e-4, in 0.0..=1.0;
+        learning_rate: f64 = 2e-4, in 0.0..=1.0;
         /// Learning rate of the discriminator.
-        discriminator_learning_rate: f64 = 1e-4, in 0.0..=1.0;
+        discriminator_learning_rate: f64 = 2e-4, in 0.0..=1.0;
         /// Decay of the first moment.
         beta1: f64 = 0.9, in 0.0..=0.9999;
         /// Decay of the second moment.
@@ -240,7 +240,7 @@ section! {
         /// Temperature of both players in training, and of their logprobs.
         temperature: f64 = 1.0, in 0.01..=10.0;
         /// Longest completion of each stage, in tokens.
-        max_new_tokens: [usize; Stage::COUNT] = [40, 48, 56, 40, 112], in 1..=32768;
+        max_new_tokens: [usize; Stage::COUNT] = [48, 56, 40, 48, 128], in 1..=32768;
         /// Longest attack set, in tokens.
         attack_max_new_tokens: usize = 128, in 1..=32768;
     }
@@ -310,9 +310,9 @@ section! {
     /// How progress is measured.
     pub struct Evaluation {
         /// Problems solved at the same time.
-        batch_size: usize = 32, in 1..=4096;
+        batch_size: usize = 64, in 1..=4096;
         /// Problems of each pool in a validation within a stage; those after a stage take the whole pool.
-        problems: usize = 32, in 1..=100000;
+        problems: usize = 24, in 1..=100000;
         /// Attempts at each problem.
         samples: usize = 1, in 1..=1024;
         /// Temperature; 0 takes the likeliest token.

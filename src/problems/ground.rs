@@ -4,12 +4,13 @@
 use std::collections::HashSet;
 
 use gauntlet_sandbox::{
-    ExecuteJob, Execution, Expected, Fault, Limits, Mode, Outcome, Program, Sandbox, Test, Value,
+    ExecuteJob, Execution, Expected, Fault, Mode, Outcome, Program, Sandbox, Test, Value,
 };
 use thiserror::Error;
 
 use super::inputs::{keep_valid, key, validator_job};
 use super::schema::{Draft, Flaw, MIN_TESTS, Problem};
+use super::{FUEL, limits};
 
 /// Why a draft is not a problem.
 #[derive(Debug, Error)]
@@ -161,7 +162,7 @@ fn reference_job(draft: &Draft) -> ExecuteJob {
             entry_point: draft.problem.entry_point.clone(),
         },
         inputs: draft.inputs.clone(),
-        limits: Limits::default(),
+        limits: limits(FUEL),
         mode: Mode::Fast,
     }
 }

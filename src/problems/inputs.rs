@@ -11,13 +11,14 @@ mod text;
 
 use std::collections::HashSet;
 
-use gauntlet_sandbox::{ExecuteJob, Execution, Fault, Limits, Mode, Program, Sandbox, Value};
+use gauntlet_sandbox::{ExecuteJob, Execution, Fault, Mode, Program, Sandbox, Value};
 use num_traits::ToPrimitive;
 
 use self::place::Place;
 use self::shape::Shape;
 use super::draws::Draws;
 use super::schema::{Problem, VALIDATOR};
+use super::{FUEL, limits};
 
 /// Up to `count` distinct inputs for a problem, the same for the same seed; not validated.
 ///
@@ -95,7 +96,7 @@ pub(super) fn validator_job(problem: &Problem, inputs: Vec<Vec<Value>>) -> Execu
             entry_point: VALIDATOR.to_owned(),
         },
         inputs,
-        limits: Limits::default(),
+        limits: limits(FUEL),
         mode: Mode::Fast,
     }
 }

@@ -17,6 +17,23 @@ pub mod schema;
 pub mod signature;
 pub mod validate;
 
+use std::time::Duration;
+
+use gauntlet_sandbox::{DEFAULT_FUEL, Limits};
+
 pub use schema::{
     Draft, Flaw, MIN_TESTS, Problem, ProblemError, Split, load_dir, load_jsonl, write_jsonl,
 };
+
+/// The fuel of an honest run.
+const FUEL: u64 = DEFAULT_FUEL;
+
+/// Limits under which fuel decides. What a problem is must not depend on how busy the machine was that
+/// proved it, so the wall clock is only there to end what hangs.
+fn limits(fuel: u64) -> Limits {
+    Limits {
+        fuel: Some(fuel),
+        wall: Duration::from_secs(600),
+        ..Limits::default()
+    }
+}

@@ -14,11 +14,12 @@ use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gauntlet_sandbox::{CheckJob, Fault, Limits, Mode, Report, Sandbox, Value};
+use gauntlet_sandbox::{CheckJob, Fault, Mode, Report, Sandbox, Value};
 
 use super::inputs::validator_job;
 use super::schema::{MIN_TESTS, Problem};
 use super::signature::find_function;
+use super::{FUEL, limits};
 use strength::program;
 
 pub use strength::{INPUTS, MUTANTS, Strength, strength};
@@ -269,7 +270,7 @@ fn check_job(problem: &Problem, code: &str, mode: Mode) -> CheckJob {
         program: program(problem, code),
         tests: problem.tests.clone(),
         comparison: problem.comparison,
-        limits: Limits::default(),
+        limits: limits(FUEL),
         mode,
     }
 }

@@ -82,7 +82,7 @@ impl Names {
         while names.function.is_empty() || names.clash() {
             names.function = match pool {
                 Pool::UnseenWordings => held_name(dice),
-                _ if dice.chance(50) => related_name(plan, dice),
+                _ if dice.chance(40) => related_name(plan, dice),
                 _ => random_name(dice),
             };
         }
@@ -137,14 +137,42 @@ fn related_name(plan: &Plan, dice: &mut Dice) -> String {
 }
 
 fn random_name(dice: &mut Dice) -> String {
-    let word = dice.pick(WORDS);
+    let word = foreign_word(dice);
     match dice.below(6) {
         0 => format!("{word}_{}", dice.between(1, 99)),
         1 => format!("{word}{}", dice.between(1, 20)),
-        2 => word.to_owned(),
-        _ => joined([word, dice.pick(WORDS)]),
+        2 => word,
+        _ => joined([word.as_str(), &foreign_word(dice)]),
     }
 }
+
+/// A listed word or, more often, one that is made up on the spot. From a list alone a model learns to recognise names;
+/// words without end can only be copied, as the names of a user must be.
+fn foreign_word(dice: &mut Dice) -> String {
+    const STARTS: &[&str] = &[
+        "b", "c", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z",
+        "br", "ch", "cl", "dr", "fl", "gr", "pl", "sh", "st", "th", "tr",
+    ];
+    const VOWELS: &[&str] = &["a", "e", "i", "o", "u", "ai", "ea", "ee", "io", "ou"];
+    const ENDS: &[&str] = &["", "", "", "l", "m", "n", "r", "s", "t", "ck", "ld", "nd", "ng", "rt"];
+    if dice.chance(30) {
+        return dice.pick(WORDS).to_owned();
+    }
+    loop {
+        let mut word = String::new();
+        for _ in 0..dice.between(1, 3) {
+            for part in [STARTS, VOWELS, ENDS] {
+                word += dice.pick(part);
+            }
+        }
+        if word.len() > 2 && !HELD_WORDS.contains(&word.as_str()) && !KEYWORDS.contains(&word.as_str()) {
+            return word;
+        }
+    }
+}
+
+/// Words of three letters and more that Python does not take as a name and that syllables can spell.
+const KEYWORDS: &[&str] = &["del", "for", "not", "with", "while", "raise", "class", "pass", "def"];
 
 fn held_name(dice: &mut Dice) -> String {
     let word = dice.pick(HELD_WORDS);

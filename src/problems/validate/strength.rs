@@ -1,13 +1,13 @@
 //! How many planted bugs the gold tests of a problem catch.
 
 use gauntlet_sandbox::{
-    Comparison, ExecuteJob, Execution, Expected, Fault, Limits, Mode, Outcome, Program, Sandbox,
-    Value,
+    Comparison, ExecuteJob, Execution, Expected, Fault, Mode, Outcome, Program, Sandbox, Value,
 };
 
 use super::super::inputs::draw_valid;
 use super::super::mutate::{Mutant, mutants};
 use super::super::schema::Problem;
+use super::super::{FUEL, limits};
 
 /// Random valid inputs that a mutant is told from the reference with.
 pub const INPUTS: usize = 200;
@@ -62,19 +62,15 @@ pub fn strength(sandbox: &Sandbox, problem: &Problem) -> Result<Strength, Fault>
     let gold: Vec<Vec<Value>> = problem.tests.iter().map(|test| test.args.clone()).collect();
     let drawn = draw_valid(sandbox, problem, INPUTS, SEED)?;
     let reference = |inputs: &[Vec<Value>], fuel| {
-        let limits = Limits {
-            fuel,
-            ..Limits::default()
-        };
         sandbox.execute(
             &program(problem, &problem.reference),
             inputs,
-            &limits,
+            &limits(fuel),
             Mode::Fast,
         )
     };
-    let on_gold = reference(&gold, Limits::default().fuel)?;
-    let on_drawn = reference(&drawn, Some(REFERENCE_FUEL))?;
+    let on_gold = reference(&gold, FUEL)?;
+    let on_drawn = reference(&drawn, REFERENCE_FUEL)?;
     let (random, answers): (Vec<_>, Vec<_>) = drawn
         .into_iter()
         .zip(on_drawn)
@@ -86,17 +82,14 @@ pub fn strength(sandbox: &Sandbox, problem: &Problem) -> Result<Strength, Fault>
         .filter_map(|execution| execution.fuel)
         .max()
         .unwrap_or(0);
-    let limits = Limits {
-        fuel: Some(most.saturating_mul(4).saturating_add(MUTANT_FUEL)),
-        ..Limits::default()
-    };
+    let allowance = limits(most.saturating_mul(4).saturating_add(MUTANT_FUEL));
 
     let bugs = mutants(&problem.reference, MUTANTS, SEED);
     let run = |bugs: &[&Mutant], inputs: Vec<Vec<Value>>| {
         let job = |bug: &&Mutant| ExecuteJob {
             program: program(problem, &bug.code),
             inputs: inputs.clone(),
-            limits: limits.clone(),
+            limits: allowance.clone(),
             mode: Mode::Fast,
         };
         sandbox

@@ -1,0 +1,109 @@
+//! The `inference` binary as a user runs it, on a checkpoint trained in seconds.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+
+use gauntlet::config::Config;
+use gauntlet::trainer::{Ending, Session, Silent};
+
+const CONFIG: &str = "
+run: {name: test, output_dir: OUT, threads: 1}
+model: {hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1, intermediate_size: 64}
+problems: {dir: PROBLEMS, validation_problems: 2, report_problems: 2, composed_share: 0.8}
+warmup: {generator_steps: 150, discriminator_steps: 30, batch_size: 8, verdict_problems: 3, lr_warmup_steps: 5, learning_rate: 0.01}
+stages: {steps: [1, 1, 1, 1, 1]}
+game: {problems_per_step: 2, group_size: 2, discriminator_group_size: 2}
+";
+
+/// A folder with the outputs of one trained run; made once for all tests.
+static TRAINED: LazyLock<PathBuf> = LazyLock::new(|| {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trained");
+    // What an earlier run of the tests left.
+    let _ = std::fs::remove_dir_all(&dir);
+    let problems = dir.join("problems");
+    std::fs::create_dir_all(&problems).unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../problems/strings.jsonl");
+    std::fs::copy(shipped, problems.join("strings.jsonl")).unwrap();
+    let text = CONFIG
+        .replace("OUT", &dir.join("outputs").display().to_string())
+        .replace("PROBLEMS", &problems.display().to_string());
+    let config = Config::parse(&text, Path::new("test.yaml"), &[]).unwrap();
+    let mut observer = Silent;
+    let mut session = Session::open(config, None, None, Default::default(), &mut observer).unwrap();
+    assert!(matches!(session.run().unwrap(), Ending::Finished { .. }));
+    dir
+});
+
+fn inference(args: &[&str], stdin: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_inference"))
+        .args(args)
+        .current_dir(&*TRAINED)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("inference starts");
+    // A child that refuses its arguments does not read.
+    let _ = child.stdin.take().unwrap().write_all(stdin);
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn every_checkpoint_name_solves_a_problem_and_writes_its_results() {
+    for name in ["best", "final", "latest", "stage_3", "checkpoints/best", "step:185"] {
+        let args = ["--checkpoint", name, "--problem", "Implement two_sum", "--output", "results.json"];
+        let output = inference(&args, b"");
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output.stderr));
+        let results: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(TRAINED.join("results.json")).unwrap()).unwrap();
+        assert_eq!(results["problem"], "Implement two_sum");
+        assert_eq!(results["reasoning_chain"].as_array().unwrap().len(), 5);
+        assert!(results["final_code"].is_string() && results["checkpoint"]["manifest"].is_string());
+    }
+}
+
+#[test]
+fn generated_tests_are_shown_with_outcomes_and_decide_the_exit_code() {
+    let output = inference(&["--json", "--generate-tests", "--samples", "3", "--seed", "4"], b"");
+    let results: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(results["candidates"].as_array().unwrap().len(), 3);
+    let failed = results["final_code"] == "" || results["tests"].as_array().unwrap().iter().any(|t| t["outcome"] != "Passed");
+    assert_eq!(output.status.code(), Some(if failed { 3 } else { 0 }), "{results:#}");
+    let again = inference(&["--json", "--generate-tests", "--samples", "3", "--seed", "4"], b"");
+    let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(results["reasoning_chain"], again["reasoning_chain"]);
+}
+
+#[test]
+fn a_benchmark_reports_pass_at_k() {
+    let output = inference(&["--benchmark", "problems/strings.jsonl", "--k", "1,2", "--json"], b"");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect(&text(&output.stderr));
+    assert_eq!(report["pass_at_k"].as_array().unwrap().len(), 2);
+    assert_eq!(report["samples"], 2);
+}
+
+#[test]
+fn bad_input_is_named_and_exits_2() {
+    let long = format!("Reverse a string. {}", "please ".repeat(15_000));
+    let cases: [(&[&str], &[u8], &str); 7] = [
+        (&["--checkpoint", "stage_9"], b"", "stage_3"),
+        (&["--problem", "  "], b"", "empty"),
+        (&["--problem", "-"], b"\xff\xfe", "UTF-8 at byte 0"),
+        (&["--problem", "-"], long.as_bytes(), "tokens long"),
+        (&["--device", "tpu"], b"", "cpu, cuda"),
+        (&["--temperature=11"], b"", "--temperature"),
+        (&["--benchmark", "nowhere.jsonl"], b"", "nowhere.jsonl"),
+    ];
+    for (args, stdin, expected) in cases {
+        let output = inference(args, stdin);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
+        assert!(message.contains(expected), "{args:?}: {message}");
+    }
+}
