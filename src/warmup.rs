@@ -15,7 +15,7 @@ use crate::model::sampling::DrawKey;
 use crate::problems::ground::GroundError;
 use crate::problems::{Problem, inputs::random_inputs};
 use crate::prompts::format_attack;
-use crate::rollout::{ParsedAttack, VerdictExample};
+use crate::rollout::{Chain, Completion, FinishReason, ParsedAttack, VerdictExample};
 use crate::source::{ProblemSource, Purpose};
 use crate::stage::Stage;
 use crate::update::Example;
@@ -113,39 +113,39 @@ impl DiscriminatorData {
             .map(|((problem, tries), tests)| Case { problem, code: tries[0].code.as_deref(), tests })
             .collect();
         for (((problem, tries), pool), judgement) in problems.iter().zip(&attempts).zip(&pools).zip(judge.run(&cases)) {
-            if pool.is_empty() {
-                continue;
-            }
-            let key = key.with_name(&problem.id);
-            let blind = key.uniform(0) < config.game.blind_share;
-            let chain = (!blind).then(|| &tries[0].chain);
+            let blind = key.with_name(&problem.id).uniform(0) < config.game.blind_share;
             let passes = judgement.passes();
             let mut order: Vec<usize> = (0..pool.len()).collect();
             // Stable: kills first for a visible chain, else in drawn order.
             order.sort_by_key(|&i| !blind && passes.get(i).copied().unwrap_or(false));
-            let lines: Vec<String> = order
-                .iter()
-                .take(config.game.attacks_per_set)
-                .map(|&i| format_attack(&pool[i].attack.args, &pool[i].attack.expected))
-                .collect();
-            let mut tokens = encoder.attack_prompt(problem, chain)?;
-            let from = tokens.len();
-            tokens.extend(encoder.encode_completion(&lines.join("\n"))?);
-            attacks.push(Example { tokens, from });
+            let chain = (!blind).then(|| &tries[0].chain);
+            attacks.extend(attack_example(config, encoder, problem, chain, order.iter().map(|&i| &pool[i]))?);
+        }
+        // Far more problems, without chains of the generator: what a test looks like, and what is worth trying.
+        let more = source.problems(
+            judge.sandbox(),
+            Purpose::DiscriminatorWarmup,
+            count as u64,
+            config.warmup.attack_problems,
+        )?;
+        for (problem, pool) in more.iter().zip(labelled_inputs(judge, &more, key)) {
+            let blind = key.with_name(&problem.id).uniform(0) < config.game.blind_share;
+            let chain = (!blind).then(|| reference_chain(problem, stages));
+            attacks.extend(attack_example(config, encoder, problem, chain.as_ref(), pool.iter())?);
         }
         Ok(Self { attacks, verdicts, key: key.with_name("batches") })
     }
 
-    /// Attack sets and verdicts of one step: `batch_size` sequences in all, half of each where both exist.
+    /// Attack sets and verdicts of one step: `batch_size` sequences in all, three attack sets to a verdict.
     pub fn batch(&self, step: u64, batch_size: usize) -> (Vec<Example>, Vec<VerdictExample>) {
-        let half = batch_size.div_ceil(2);
-        let pick = |len: usize, what: u64| -> Vec<usize> {
+        let verdicts = batch_size.div_ceil(4);
+        let pick = |len: usize, what: u64, count: usize| -> Vec<usize> {
             let key = self.key.with(step).with(what);
-            (0..half as u64).filter(|_| len > 0).map(|i| (key.uniform(i) * len as f64) as usize).collect()
+            (0..count as u64).filter(|_| len > 0).map(|i| (key.uniform(i) * len as f64) as usize).collect()
         };
         (
-            pick(self.attacks.len(), 0).into_iter().map(|i| self.attacks[i].clone()).collect(),
-            pick(self.verdicts.len(), 1).into_iter().map(|i| self.verdicts[i].clone()).collect(),
+            pick(self.attacks.len(), 0, batch_size - verdicts).into_iter().map(|i| self.attacks[i].clone()).collect(),
+            pick(self.verdicts.len(), 1, verdicts).into_iter().map(|i| self.verdicts[i].clone()).collect(),
         )
     }
 
@@ -159,6 +159,41 @@ impl DiscriminatorData {
         let sum: f64 = self.verdicts.iter().map(|v| f64::from(v.target)).sum();
         sum / self.verdicts.len().max(1) as f64
     }
+}
+
+/// The attack set made of the first playable inputs of `pool`, after its prompt; none without any.
+fn attack_example<'a>(
+    config: &Config,
+    encoder: &PromptEncoder,
+    problem: &Problem,
+    chain: Option<&Chain>,
+    pool: impl Iterator<Item = &'a PooledAttack>,
+) -> Result<Option<Example>, EncodingError> {
+    let lines: Vec<String> = pool
+        .take(config.game.attacks_per_set)
+        .map(|pooled| format_attack(&pooled.attack.args, &pooled.attack.expected))
+        .collect();
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let mut tokens = encoder.attack_prompt(problem, chain)?;
+    let from = tokens.len();
+    tokens.extend(encoder.encode_completion(&lines.join("\n"))?);
+    // What the policy could not finish within its budget would teach it to be cut short.
+    let fits = tokens.len() - from <= config.sampling.attack_max_new_tokens;
+    Ok(fits.then_some(Example { tokens, from }))
+}
+
+/// A problem's reference trace as a chain, for prompts that show one.
+fn reference_chain(problem: &Problem, stages: &[Stage]) -> Chain {
+    let mut chain = Chain::default();
+    for &stage in stages {
+        let text = problem.trace[stage.index()].clone();
+        let completion =
+            Completion { tokens: Vec::new(), logprobs: Vec::new(), text, finish_reason: FinishReason::Stop };
+        chain.set(stage, completion);
+    }
+    chain
 }
 
 /// Random inputs drawn for each problem, of which those are kept that are no gold input and that validator and reference

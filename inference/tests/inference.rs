@@ -12,7 +12,7 @@ const CONFIG: &str = "
 run: {name: test, output_dir: OUT, threads: 1}
 model: {hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1, intermediate_size: 64}
 problems: {dir: PROBLEMS, validation_problems: 2, report_problems: 2, composed_share: 0.8}
-warmup: {generator_steps: 150, discriminator_steps: 30, batch_size: 8, verdict_problems: 3, lr_warmup_steps: 5, learning_rate: 0.01}
+warmup: {generator_steps: 150, discriminator_steps: 30, batch_size: 8, verdict_problems: 3, attack_problems: 4, lr_warmup_steps: 5, learning_rate: 0.01}
 stages: {steps: [1, 1, 1, 1, 1]}
 game: {problems_per_step: 2, group_size: 2, discriminator_group_size: 2}
 ";

@@ -148,7 +148,7 @@ section! {
         /// Optimizer steps of the generator.
         generator_steps: u64 = 3000, in 0..=10000000;
         /// Optimizer steps of the discriminator.
-        discriminator_steps: u64 = 350, in 0..=10000000;
+        discriminator_steps: u64 = 700, in 0..=10000000;
         /// Sequences in a step.
         batch_size: usize = 16, in 1..=4096;
         /// Highest learning rate, reached after lr_warmup_steps.
@@ -160,7 +160,9 @@ section! {
         /// Decoupled weight decay.
         weight_decay: f64 = 0.1, in 0.0..=1.0;
         /// Problems whose executed chains teach the verdict head.
-        verdict_problems: usize = 300, in 0..=100000;
+        verdict_problems: usize = 200, in 0..=100000;
+        /// Further problems that teach the discriminator to write tests: executed inputs, without chains of the generator.
+        attack_problems: usize = 1500, in 0..=1000000;
     }
 }
 
