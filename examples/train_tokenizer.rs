@@ -25,7 +25,9 @@ const COMPOSED: u64 = 20_000;
 const PIECES: &str = r" ?_?\p{L}+| ?\p{N}|\n+ *| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 fn main() -> Result<()> {
-    let out = std::env::args().nth(1).context("usage: train_tokenizer OUT.json")?;
+    let out = std::env::args()
+        .nth(1)
+        .context("usage: train_tokenizer OUT.json")?;
     let mut corpus: Vec<String> = Vec::new();
     let mut add = |problem: &Problem, tests: &[String]| {
         corpus.push(problem.statement.clone());
@@ -36,23 +38,43 @@ fn main() -> Result<()> {
     let composer = Composer::new(0);
     for index in 0..COMPOSED {
         let draft = composer.draft(Pool::Train, index);
-        let tests: Vec<String> = draft.inputs.iter().take(3).map(|args| literal_line(args)).collect();
+        let tests: Vec<String> = draft
+            .inputs
+            .iter()
+            .take(3)
+            .map(|args| literal_line(args))
+            .collect();
         add(&draft.problem, &tests);
     }
-    for problem in load_dir(Path::new("problems"))?.iter().filter(|p| p.split == Split::Train) {
-        let tests: Vec<String> = problem.tests.iter().map(|test| literal_line(&test.args)).collect();
+    for problem in load_dir(Path::new("problems"))?
+        .iter()
+        .filter(|p| p.split == Split::Train)
+    {
+        let tests: Vec<String> = problem
+            .tests
+            .iter()
+            .map(|test| literal_line(&test.args))
+            .collect();
         // As often as a composed wording recurs.
         for _ in 0..24 {
             add(problem, &tests);
         }
     }
     let any = |e: tokenizers::Error| anyhow!(e.to_string());
-    let split = SplitAt::new(SplitPattern::Regex(PIECES.into()), SplitDelimiterBehavior::Isolated, false).map_err(any)?;
+    let split = SplitAt::new(
+        SplitPattern::Regex(PIECES.into()),
+        SplitDelimiterBehavior::Isolated,
+        false,
+    )
+    .map_err(any)?;
     let bytes = ByteLevel::new(false, false, false);
     // No normalizer: what a model reads and writes is program text, byte for byte.
     let mut tokenizer = TokenizerBuilder::<_, tokenizers::NormalizerWrapper, _, _, _>::new()
         .with_model(BPE::default())
-        .with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(Sequence::new(vec![split.into(), bytes.into()]))))
+        .with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(Sequence::new(vec![
+            split.into(),
+            bytes.into(),
+        ]))))
         .with_post_processor(Some(bytes))
         .with_decoder(Some(bytes))
         .build()
@@ -62,10 +84,23 @@ fn main() -> Result<()> {
         .min_frequency(4)
         .show_progress(false)
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
-        .special_tokens(SPECIAL_TOKENS.iter().map(|t| AddedToken::from(*t, true)).collect())
+        .special_tokens(
+            SPECIAL_TOKENS
+                .iter()
+                .map(|t| AddedToken::from(*t, true))
+                .collect(),
+        )
         .build();
-    tokenizer.train(&mut trainer, corpus.iter()).map_err(any)?.save(&out, true).map_err(any)?;
-    println!("{out}: {} tokens from {} texts", tokenizer.get_vocab_size(true), corpus.len());
+    tokenizer
+        .train(&mut trainer, corpus.iter())
+        .map_err(any)?
+        .save(&out, true)
+        .map_err(any)?;
+    println!(
+        "{out}: {} tokens from {} texts",
+        tokenizer.get_vocab_size(true),
+        corpus.len()
+    );
     Ok(())
 }
 

@@ -64,7 +64,11 @@ pub fn main(run: impl FnOnce() -> anyhow::Result<Exit>) -> ExitCode {
                 }
             }
             eprintln!("error: {printed}");
-            if error.downcast_ref::<UsageError>().is_some() { Exit::Usage.into() } else { Exit::Failed.into() }
+            if error.downcast_ref::<UsageError>().is_some() {
+                Exit::Usage.into()
+            } else {
+                Exit::Failed.into()
+            }
         }
     }
 }
@@ -117,11 +121,19 @@ impl Observer for Progress {
         if self.terminal {
             self.bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg} {eta}");
-            self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            self.bar
+                .set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             self.bar.set_prefix(label.to_owned());
             self.bar.set_position(done);
         } else {
-            eprintln!("{label}: {steps} steps{}", if done > 0 { format!(", {done} done") } else { String::new() });
+            eprintln!(
+                "{label}: {steps} steps{}",
+                if done > 0 {
+                    format!(", {done} done")
+                } else {
+                    String::new()
+                }
+            );
             self.printed = Instant::now();
         }
     }
@@ -134,13 +146,22 @@ impl Observer for Progress {
             eprintln!("{}: {done}/{} {message}", self.label, self.steps);
             self.printed = Instant::now();
         }
-        let heard = self.interrupted.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));
+        let heard = self
+            .interrupted
+            .as_ref()
+            .is_some_and(|flag| flag.load(Ordering::Relaxed));
         if heard && !std::mem::replace(&mut self.told, true) {
-            self.note("stopping after this step; a second interrupt ends at once, without a checkpoint");
+            self.note(
+                "stopping after this step; a second interrupt ends at once, without a checkpoint",
+            );
         }
     }
 
     fn note(&mut self, message: &str) {
-        if self.terminal { self.bar.suspend(|| eprintln!("{message}")) } else { eprintln!("{message}") }
+        if self.terminal {
+            self.bar.suspend(|| eprintln!("{message}"))
+        } else {
+            eprintln!("{message}")
+        }
     }
 }

@@ -39,7 +39,8 @@ impl Discriminator {
     pub fn new(model: Transformer, encoder: Arc<PromptEncoder>) -> Self {
         let options = (Kind::Float, model.device());
         Self {
-            verdict_weight: Tensor::zeros([1, model.config().hidden_size], options).set_requires_grad(true),
+            verdict_weight: Tensor::zeros([1, model.config().hidden_size], options)
+                .set_requires_grad(true),
             verdict_bias: Tensor::zeros([1], options).set_requires_grad(true),
             model,
             encoder,
@@ -73,9 +74,18 @@ impl Discriminator {
 
     /// All weights by name, in the order of the state dict.
     pub fn parameters(&self) -> Vec<(String, Tensor)> {
-        let trunk = self.model.parameters().iter().map(|(name, t)| (name.clone(), t.shallow_clone()));
-        let head = [(VERDICT_WEIGHT, &self.verdict_weight), (VERDICT_BIAS, &self.verdict_bias)];
-        trunk.chain(head.map(|(name, t)| (name.to_owned(), t.shallow_clone()))).collect()
+        let trunk = self
+            .model
+            .parameters()
+            .iter()
+            .map(|(name, t)| (name.clone(), t.shallow_clone()));
+        let head = [
+            (VERDICT_WEIGHT, &self.verdict_weight),
+            (VERDICT_BIAS, &self.verdict_bias),
+        ];
+        trunk
+            .chain(head.map(|(name, t)| (name.to_owned(), t.shallow_clone())))
+            .collect()
     }
 
     /// Logits [N] of the verdicts after each prompt. `trunk_weight` scales the gradient that reaches the trunk.
@@ -83,7 +93,9 @@ impl Discriminator {
         let hidden = last_hidden(&self.model, prompts);
         // The value is that of `hidden`; only the share `trunk_weight` of it carries gradient.
         let hidden = &hidden * trunk_weight + hidden.detach() * (1.0 - trunk_weight);
-        hidden.linear(&self.verdict_weight, Some(&self.verdict_bias)).squeeze_dim(1)
+        hidden
+            .linear(&self.verdict_weight, Some(&self.verdict_bias))
+            .squeeze_dim(1)
     }
 
     /// Probability that the chain in each prompt ends in correct code.
@@ -102,16 +114,29 @@ impl Discriminator {
     }
 
     /// Writes one attack set after each prompt.
-    pub fn attack(&self, prompts: &[(Vec<u32>, DrawKey)], max_new_tokens: usize, temperature: f64, batch_size: usize) -> Vec<Completion> {
+    pub fn attack(
+        &self,
+        prompts: &[(Vec<u32>, DrawKey)],
+        max_new_tokens: usize,
+        temperature: f64,
+        batch_size: usize,
+    ) -> Vec<Completion> {
         let requests: Vec<Request> = prompts
             .iter()
             .map(|(prompt, key)| Request {
                 prompt: prompt.clone(),
-                segments: vec![Segment { opening: Vec::new(), max_new_tokens }],
+                segments: vec![Segment {
+                    opening: Vec::new(),
+                    max_new_tokens,
+                }],
                 key: *key,
             })
             .collect();
-        let options = DecodeOptions { temperature, end_token: self.encoder.end_token(), batch_size };
+        let options = DecodeOptions {
+            temperature,
+            end_token: self.encoder.end_token(),
+            batch_size,
+        };
         decode(&self.model, &requests, &options)
             .into_iter()
             .map(|mut sampled| completion(&self.encoder, sampled.pop().unwrap_or_default()))

@@ -38,7 +38,12 @@ impl PromptEncoder {
         for stage in Stage::ALL {
             openings[stage.index()] = tokenizer.encode(&prompts.stage_opening(stage)?)?;
         }
-        Ok(Self { tokenizer, prompts, end_token, openings })
+        Ok(Self {
+            tokenizer,
+            prompts,
+            end_token,
+            openings,
+        })
     }
 
     /// The tokenizer.
@@ -69,8 +74,14 @@ impl PromptEncoder {
     }
 
     /// The problem, up to where the first stage opens.
-    pub fn problem(&self, statement: &str, signature: Option<&str>) -> Result<Vec<u32>, EncodingError> {
-        Ok(self.tokenizer.encode(&self.prompts.generator_prefix(statement, signature)?)?)
+    pub fn problem(
+        &self,
+        statement: &str,
+        signature: Option<&str>,
+    ) -> Result<Vec<u32>, EncodingError> {
+        Ok(self
+            .tokenizer
+            .encode(&self.prompts.generator_prefix(statement, signature)?)?)
     }
 
     /// The signature that prompts show: none for a problem that is stated the way people type requests, whose function
@@ -85,12 +96,20 @@ impl PromptEncoder {
     }
 
     /// The prompt after which the discriminator attacks a chain of `problem`, or writes tests for the problem alone.
-    pub fn attack_prompt(&self, problem: &Problem, chain: Option<&Chain>) -> Result<Vec<u32>, EncodingError> {
+    pub fn attack_prompt(
+        &self,
+        problem: &Problem,
+        chain: Option<&Chain>,
+    ) -> Result<Vec<u32>, EncodingError> {
         self.attack(&problem.statement, Self::shown_signature(problem), chain)
     }
 
     /// The verdict prompt for a chain of `problem`.
-    pub fn verdict_prompt(&self, problem: &Problem, chain: &Chain) -> Result<Vec<u32>, EncodingError> {
+    pub fn verdict_prompt(
+        &self,
+        problem: &Problem,
+        chain: &Chain,
+    ) -> Result<Vec<u32>, EncodingError> {
         self.verdict(&problem.statement, Self::shown_signature(problem), chain)
     }
 
@@ -107,21 +126,37 @@ impl PromptEncoder {
         chain: Option<&Chain>,
     ) -> Result<Vec<u32>, EncodingError> {
         let written = chain.map(written).unwrap_or_default();
-        Ok(self.tokenizer.encode(&self.prompts.attack_prompt(statement, signature, &written)?)?)
+        Ok(self
+            .tokenizer
+            .encode(&self.prompts.attack_prompt(statement, signature, &written)?)?)
     }
 
     /// The prompt whose last token's state the verdict head reads: the problem and the stages written in `chain`.
-    pub fn verdict(&self, statement: &str, signature: Option<&str>, chain: &Chain) -> Result<Vec<u32>, EncodingError> {
-        Ok(self.tokenizer.encode(&self.prompts.verdict_prompt(statement, signature, &written(chain))?)?)
+    pub fn verdict(
+        &self,
+        statement: &str,
+        signature: Option<&str>,
+        chain: &Chain,
+    ) -> Result<Vec<u32>, EncodingError> {
+        Ok(self.tokenizer.encode(&self.prompts.verdict_prompt(
+            statement,
+            signature,
+            &written(chain),
+        )?)?)
     }
 
     /// The code of a chain that reached the last stage and was not cut short.
     pub fn code(&self, chain: &Chain) -> Option<String> {
-        let completion = chain.get(Stage::Code).filter(|completion| !completion.truncated())?;
+        let completion = chain
+            .get(Stage::Code)
+            .filter(|completion| !completion.truncated())?;
         self.prompts.code(&completion.text)
     }
 }
 
 fn written(chain: &Chain) -> Vec<(Stage, &str)> {
-    Stage::ALL.into_iter().filter_map(|stage| Some((stage, chain.get(stage)?.text.as_str()))).collect()
+    Stage::ALL
+        .into_iter()
+        .filter_map(|stage| Some((stage, chain.get(stage)?.text.as_str())))
+        .collect()
 }

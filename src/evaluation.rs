@@ -54,26 +54,45 @@ pub fn solve(
         let prompt = generator.encoder.problem_prompt(problem)?;
         for sample in 0..options.samples {
             let key = options.key.with_name(&problem.id).with(sample as u64);
-            starts.push(ChainStart { prompt: prompt.clone(), chain: Chain::default(), key });
+            starts.push(ChainStart {
+                prompt: prompt.clone(),
+                chain: Chain::default(),
+                key,
+            });
         }
     }
     let chains = generator.write(&starts, options.stages, options.sampling)?;
-    let codes: Vec<Option<String>> = chains.iter().map(|chain| generator.encoder.code(chain)).collect();
+    let codes: Vec<Option<String>> = chains
+        .iter()
+        .map(|chain| generator.encoder.code(chain))
+        .collect();
     let cases: Vec<Case> = codes
         .iter()
         .enumerate()
         .map(|(i, code)| {
             let problem = &problems[i / options.samples];
-            Case { problem, code: code.as_deref(), tests: &problem.tests }
+            Case {
+                problem,
+                code: code.as_deref(),
+                tests: &problem.tests,
+            }
         })
         .collect();
     let judgements = judge.run(&cases);
-    let mut attempts = chains
-        .into_iter()
-        .zip(codes)
-        .zip(judgements)
-        .map(|((chain, code), judgement)| Attempt { chain, code, judgement });
-    Ok(problems.iter().map(|_| attempts.by_ref().take(options.samples).collect()).collect())
+    let mut attempts =
+        chains
+            .into_iter()
+            .zip(codes)
+            .zip(judgements)
+            .map(|((chain, code), judgement)| Attempt {
+                chain,
+                code,
+                judgement,
+            });
+    Ok(problems
+        .iter()
+        .map(|_| attempts.by_ref().take(options.samples).collect())
+        .collect())
 }
 
 /// What a pool's attempts add up to.

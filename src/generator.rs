@@ -41,7 +41,12 @@ pub struct Sampling {
 
 impl Generator {
     /// Everything the model sees before it writes `stage`: the prompt, the stages of `chain` before it and its opening.
-    pub fn stage_prompt(&self, prompt: &[u32], chain: &Chain, stage: Stage) -> Result<Vec<u32>, EncodingError> {
+    pub fn stage_prompt(
+        &self,
+        prompt: &[u32],
+        chain: &Chain,
+        stage: Stage,
+    ) -> Result<Vec<u32>, EncodingError> {
         let mut tokens = prompt.to_vec();
         for &earlier in stage.earlier() {
             if let Some(completion) = chain.get(earlier) {
@@ -54,20 +59,35 @@ impl Generator {
     }
 
     /// Continues each chain with `stages`, in order. A completion that runs into its limit is the chain's last.
-    pub fn write(&self, starts: &[ChainStart], stages: &[Stage], sampling: &Sampling) -> Result<Vec<Chain>, EncodingError> {
+    pub fn write(
+        &self,
+        starts: &[ChainStart],
+        stages: &[Stage],
+        sampling: &Sampling,
+    ) -> Result<Vec<Chain>, EncodingError> {
         let Some((&first, later)) = stages.split_first() else {
             return Ok(starts.iter().map(|start| start.chain.clone()).collect());
         };
         let limit = |stage: Stage| sampling.max_new_tokens[stage.index()];
         let mut requests = Vec::with_capacity(starts.len());
         for start in starts {
-            let mut segments = vec![Segment { opening: Vec::new(), max_new_tokens: limit(first) }];
+            let mut segments = vec![Segment {
+                opening: Vec::new(),
+                max_new_tokens: limit(first),
+            }];
             for &stage in later {
                 let opening = self.encoder.stage_opening(stage)?;
-                segments.push(Segment { opening, max_new_tokens: limit(stage) });
+                segments.push(Segment {
+                    opening,
+                    max_new_tokens: limit(stage),
+                });
             }
             let prompt = self.stage_prompt(&start.prompt, &start.chain, first)?;
-            requests.push(Request { prompt, segments, key: start.key });
+            requests.push(Request {
+                prompt,
+                segments,
+                key: start.key,
+            });
         }
         let options = DecodeOptions {
             temperature: sampling.temperature,
@@ -93,7 +113,11 @@ impl Generator {
 pub(crate) fn completion(encoder: &PromptEncoder, sampled: Sampled) -> Completion {
     Completion {
         text: encoder.decode(&sampled.tokens),
-        finish_reason: if sampled.truncated { FinishReason::Length } else { FinishReason::Stop },
+        finish_reason: if sampled.truncated {
+            FinishReason::Length
+        } else {
+            FinishReason::Stop
+        },
         tokens: sampled.tokens,
         logprobs: sampled.logprobs,
     }

@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 
 use gauntlet_sandbox::{
-    CheckJob, ExecuteJob, Fault, Limits, Mode, Outcome, Program, Report, Sandbox, Test, TimeLimit, Value,
+    CheckJob, ExecuteJob, Fault, Limits, Mode, Outcome, Program, Report, Sandbox, Test, TimeLimit,
+    Value,
 };
 
 use crate::problems::Problem;
@@ -27,7 +28,12 @@ pub enum Judgement {
 impl Judgement {
     /// Code that met no test.
     fn untested() -> Self {
-        Judgement::Ran(Report { outcome: Outcome::Passed, tests: Vec::new(), fuel: None, wall_ms: 0.0 })
+        Judgement::Ran(Report {
+            outcome: Outcome::Passed,
+            tests: Vec::new(),
+            fuel: None,
+            wall_ms: 0.0,
+        })
     }
 
     /// Whether every test passed.
@@ -105,7 +111,12 @@ impl Judge {
                 }))
             })
             .collect();
-        let judged: Vec<Judgement> = self.sandbox.check_many(jobs).into_iter().map(judgement).collect();
+        let judged: Vec<Judgement> = self
+            .sandbox
+            .check_many(jobs)
+            .into_iter()
+            .map(judgement)
+            .collect();
         cases
             .iter()
             .zip(slots)
@@ -119,7 +130,10 @@ impl Judge {
 
     fn job(&self, problem: &Problem, code: &str, tests: &[Test]) -> CheckJob {
         CheckJob {
-            program: Program { code: code.to_owned(), entry_point: problem.entry_point.clone() },
+            program: Program {
+                code: code.to_owned(),
+                entry_point: problem.entry_point.clone(),
+            },
             tests: tests.to_vec(),
             comparison: problem.comparison,
             limits: self.limits.clone(),
@@ -129,15 +143,21 @@ impl Judge {
 
     /// Judges the attacks of several sets by their problem's validator and reference. The reference runs in two
     /// interpreters, in different orders, and must answer alike.
-    pub fn check_attacks(&self, sets: &[(&Problem, &[Result<ParsedAttack, String>])]) -> Vec<Vec<CheckedAttack>> {
+    pub fn check_attacks(
+        &self,
+        sets: &[(&Problem, &[Result<ParsedAttack, String>])],
+    ) -> Vec<Vec<CheckedAttack>> {
         // One execution a problem covers the inputs of all its sets.
         let mut problems: Vec<(&Problem, Vec<Vec<Value>>)> = Vec::new();
         let mut novel: Vec<(usize, Vec<usize>)> = Vec::with_capacity(sets.len());
         for (problem, attacks) in sets {
-            let place = problems.iter().position(|(p, _)| p.id == problem.id).unwrap_or_else(|| {
-                problems.push((problem, Vec::new()));
-                problems.len() - 1
-            });
+            let place = problems
+                .iter()
+                .position(|(p, _)| p.id == problem.id)
+                .unwrap_or_else(|| {
+                    problems.push((problem, Vec::new()));
+                    problems.len() - 1
+                });
             let lines = novel_attacks(attacks, &problem.tests);
             for attack in lines.iter().filter_map(|&line| attacks[line].as_ref().ok()) {
                 if !problems[place].1.contains(&attack.args) {
@@ -164,7 +184,10 @@ impl Judge {
     /// What validator and reference say about each input of each problem.
     fn evidence(&self, problems: &[(&Problem, Vec<Vec<Value>>)]) -> Vec<Vec<Evidence>> {
         let job = |code: &str, entry_point: &str, inputs: Vec<Vec<Value>>| ExecuteJob {
-            program: Program { code: code.to_owned(), entry_point: entry_point.to_owned() },
+            program: Program {
+                code: code.to_owned(),
+                entry_point: entry_point.to_owned(),
+            },
             inputs,
             limits: self.limits.clone(),
             mode: Mode::Fast,
@@ -187,7 +210,11 @@ impl Judge {
             .map(|((_, inputs), runs)| match runs {
                 [Ok(valid), Ok(first), Ok(second)] => {
                     let both = first.iter().zip(second.iter().rev());
-                    valid.iter().zip(both).map(|(valid, (a, b))| Evidence::new(valid, [a, b])).collect()
+                    valid
+                        .iter()
+                        .zip(both)
+                        .map(|(valid, (a, b))| Evidence::new(valid, [a, b]))
+                        .collect()
                 }
                 _ => vec![Evidence::HostFault; inputs.len()],
             })
@@ -203,7 +230,13 @@ pub fn trial(gold: &Judgement, attacks: &Judgement, replays: &Judgement) -> Resu
             Judgement::Masked(mask) => return Err(*mask),
             // Fails every test; how many there were is not kept.
             Judgement::NoCode => return Ok(Trial::without_code(1, 0, 0)),
-            Judgement::Ran(report) => *row = report.tests.iter().map(|test| test.outcome.clone()).collect(),
+            Judgement::Ran(report) => {
+                *row = report
+                    .tests
+                    .iter()
+                    .map(|test| test.outcome.clone())
+                    .collect()
+            }
         }
     }
     Ok(Trial::new(&rows[0], &rows[1], &rows[2]))
@@ -213,8 +246,19 @@ fn judgement(result: Result<Report, Fault>) -> Judgement {
     match result {
         Err(_) => Judgement::Masked(Mask::HostFault),
         Ok(report) => {
-            let wall = report.tests.iter().any(|t| matches!(t.outcome, Outcome::Timeout { limit: TimeLimit::Wall }));
-            if wall { Judgement::Masked(Mask::WallClock) } else { Judgement::Ran(report) }
+            let wall = report.tests.iter().any(|t| {
+                matches!(
+                    t.outcome,
+                    Outcome::Timeout {
+                        limit: TimeLimit::Wall
+                    }
+                )
+            });
+            if wall {
+                Judgement::Masked(Mask::WallClock)
+            } else {
+                Judgement::Ran(report)
+            }
         }
     }
 }

@@ -4,37 +4,36 @@
 //! The modules below stand in the order in which they may import one another: each knows only what is above it.
 
 // Plain values, no tensors.
-pub mod config;
-pub mod problems;
-pub mod stage;
-pub mod rollout;
-pub mod prompts;
-pub mod metrics;
-pub mod rewards;
 pub mod advantage;
 pub mod batch;
+pub mod config;
 pub mod curriculum;
+pub mod metrics;
 pub mod mistake_book;
+pub mod problems;
+pub mod prompts;
+pub mod rewards;
+pub mod rollout;
+pub mod stage;
 
 // The models.
-pub mod model;
-pub mod loss;
-pub mod optimizer;
+pub mod discriminator;
 pub mod encoding;
 pub mod generator;
-pub mod discriminator;
+pub mod loss;
+pub mod model;
+pub mod optimizer;
 
 // Execution, measurement, memory.
-pub mod judge;
-pub mod evaluation;
 pub mod checkpoint;
+pub mod evaluation;
+pub mod judge;
 
 // The loops.
 pub mod source;
+pub mod trainer;
 pub mod update;
 pub mod warmup;
-pub mod trainer;
-
 
 // The edge.
 pub mod cli;

@@ -37,7 +37,10 @@ pub fn policy_gradient(
     let difference = reference - logprobs;
     let k3 = (difference.exp() - &difference - 1.0).sum(Kind::Float);
     let kl = k3.double_value(&[]);
-    (reward + k3 * (beta / denominator), PolicyMetrics { kl, tokens })
+    (
+        reward + k3 * (beta / denominator),
+        PolicyMetrics { kl, tokens },
+    )
 }
 
 /// Cross-entropy of `logits` [M, V] against `targets` [M] (int64), summed and divided by `denominator`, the number of
@@ -52,7 +55,12 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, denominator: f64) -> (Te
 /// `denominator`, the number of verdicts of the whole batch. Returns the loss and the sum in nats before division.
 pub fn verdict(logits: &Tensor, outcomes: &Tensor, denominator: f64) -> (Tensor, f64) {
     let none = None::<Tensor>;
-    let sum = logits.binary_cross_entropy_with_logits(outcomes, none.as_ref(), none.as_ref(), Reduction::Sum);
+    let sum = logits.binary_cross_entropy_with_logits(
+        outcomes,
+        none.as_ref(),
+        none.as_ref(),
+        Reduction::Sum,
+    );
     let nats = sum.double_value(&[]);
     (sum * (1.0 / denominator), nats)
 }
@@ -68,8 +76,13 @@ mod tests {
     #[test]
     fn policy_gradient_is_the_formula() {
         let logprobs = row(&[-1.0, -2.0, -0.5]).set_requires_grad(true);
-        let (loss, metrics) =
-            policy_gradient(&logprobs, &row(&[1.0, -0.5, 0.0]), Some(&row(&[-1.0, -1.0, -0.5])), 0.1, 4.0);
+        let (loss, metrics) = policy_gradient(
+            &logprobs,
+            &row(&[1.0, -0.5, 0.0]),
+            Some(&row(&[-1.0, -1.0, -0.5])),
+            0.1,
+            4.0,
+        );
         // d = [0, 1, 0]; k3 = e - 2
         let k3 = std::f64::consts::E - 2.0;
         assert!((loss.double_value(&[]) - (-(-1.0 + 1.0) / 4.0 + 0.1 * k3 / 4.0)).abs() < 1e-6);
@@ -87,8 +100,14 @@ mod tests {
     fn sums_are_divided_by_the_denominator_given() {
         let logits = Tensor::zeros([2, 4], (Kind::Float, tch::Device::Cpu));
         let (loss, nats) = cross_entropy(&logits, &Tensor::from_slice(&[1i64, 3]), 8.0);
-        assert!((nats - 2.0 * 4f64.ln()).abs() < 1e-6 && (loss.double_value(&[]) - nats / 8.0).abs() < 1e-6);
+        assert!(
+            (nats - 2.0 * 4f64.ln()).abs() < 1e-6
+                && (loss.double_value(&[]) - nats / 8.0).abs() < 1e-6
+        );
         let (loss, nats) = verdict(&row(&[0.0, 0.0]), &row(&[1.0, 0.25]), 4.0);
-        assert!((nats - 2.0 * 2f64.ln()).abs() < 1e-6 && (loss.double_value(&[]) - nats / 4.0).abs() < 1e-6);
+        assert!(
+            (nats - 2.0 * 2f64.ln()).abs() < 1e-6
+                && (loss.double_value(&[]) - nats / 4.0).abs() < 1e-6
+        );
     }
 }

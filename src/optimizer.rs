@@ -45,7 +45,9 @@ pub struct AdamWState {
 #[derive(Debug, thiserror::Error)]
 pub enum OptimizerError {
     /// The saved state is of other parameters.
-    #[error("optimizer state: parameter {index} is {found:?} in the checkpoint, but {expected:?} in the model")]
+    #[error(
+        "optimizer state: parameter {index} is {found:?} in the checkpoint, but {expected:?} in the model"
+    )]
     OtherParameters {
         /// Place in the list.
         index: usize,
@@ -65,8 +67,16 @@ pub enum OptimizerError {
 impl AdamW {
     /// An optimizer over `parameters`, with moments at zero.
     pub fn new(parameters: &[(String, Tensor)], options: AdamWOptions) -> Self {
-        let zeros = || parameters.iter().map(|(_, p)| p.detach().zeros_like()).collect();
-        let steps = parameters.iter().map(|(_, p)| Tensor::zeros([] as [i64; 0], (Kind::Float, p.device()))).collect();
+        let zeros = || {
+            parameters
+                .iter()
+                .map(|(_, p)| p.detach().zeros_like())
+                .collect()
+        };
+        let steps = parameters
+            .iter()
+            .map(|(_, p)| Tensor::zeros([] as [i64; 0], (Kind::Float, p.device())))
+            .collect();
         Self {
             options,
             names: parameters.iter().map(|(name, _)| name.clone()).collect(),
@@ -87,10 +97,19 @@ impl AdamW {
     pub fn step(&mut self, learning_rate: f64) -> Result<f64, OptimizerError> {
         let grads: Vec<Tensor> = self.parameters.iter().map(Tensor::grad).collect();
         let with_grad: Vec<usize> = (0..grads.len()).filter(|&i| grads[i].defined()).collect();
-        let pick = |list: &[Tensor]| with_grad.iter().map(|&i| list[i].shallow_clone()).collect::<Vec<_>>();
+        let pick = |list: &[Tensor]| {
+            with_grad
+                .iter()
+                .map(|&i| list[i].shallow_clone())
+                .collect::<Vec<_>>()
+        };
         let mut grads = pick(&grads);
         let norms: Vec<Tensor> = grads.iter().map(|g| g.norm()).collect();
-        let norm = if norms.is_empty() { 0.0 } else { Tensor::stack(&norms, 0).norm().double_value(&[]) };
+        let norm = if norms.is_empty() {
+            0.0
+        } else {
+            Tensor::stack(&norms, 0).norm().double_value(&[])
+        };
         if !norm.is_finite() {
             self.zero_grad();
             return Err(OptimizerError::NotFinite(norm));
@@ -99,14 +118,26 @@ impl AdamW {
             let scale = self.options.max_grad_norm / (norm + 1e-6);
             no_grad(|| grads.iter_mut().for_each(|g| drop(g.g_mul_scalar_(scale))));
         }
-        let AdamWOptions { beta1, beta2, eps, weight_decay, .. } = self.options;
+        let AdamWOptions {
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+            ..
+        } = self.options;
         fused_adamw(
             &pick(&self.parameters),
             &grads,
             &pick(&self.exp_avg),
             &pick(&self.exp_avg_sq),
             &pick(&self.steps),
-            FusedAdamW { lr: learning_rate, beta1, beta2, eps, weight_decay },
+            FusedAdamW {
+                lr: learning_rate,
+                beta1,
+                beta2,
+                eps,
+                weight_decay,
+            },
         )?;
         self.zero_grad();
         Ok(norm)
@@ -134,11 +165,21 @@ impl AdamW {
     pub fn load_state(&mut self, state: &AdamWState) -> Result<(), OptimizerError> {
         let describe = |name: &str, t: &Tensor| format!("{name} {:?}", t.size());
         for index in 0..self.names.len().max(state.names.len()) {
-            let expected = self.names.get(index).map(|n| describe(n, &self.exp_avg[index]));
-            let found = state.names.get(index).map(|n| describe(n, &state.exp_avg[index]));
+            let expected = self
+                .names
+                .get(index)
+                .map(|n| describe(n, &self.exp_avg[index]));
+            let found = state
+                .names
+                .get(index)
+                .map(|n| describe(n, &state.exp_avg[index]));
             if expected != found {
                 let text = |side: Option<String>| side.unwrap_or_else(|| "none".to_owned());
-                return Err(OptimizerError::OtherParameters { index, found: text(found), expected: text(expected) });
+                return Err(OptimizerError::OtherParameters {
+                    index,
+                    found: text(found),
+                    expected: text(expected),
+                });
             }
         }
         no_grad(|| {
@@ -158,11 +199,21 @@ mod tests {
 
     use super::*;
 
-    const OPTIONS: AdamWOptions =
-        AdamWOptions { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 };
+    const OPTIONS: AdamWOptions = AdamWOptions {
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        weight_decay: 0.0,
+        max_grad_norm: 1.0,
+    };
 
     fn parameter() -> Vec<(String, Tensor)> {
-        vec![("w".into(), Tensor::from_slice(&[3f32, -2.0]).to_device(Device::Cpu).set_requires_grad(true))]
+        vec![(
+            "w".into(),
+            Tensor::from_slice(&[3f32, -2.0])
+                .to_device(Device::Cpu)
+                .set_requires_grad(true),
+        )]
     }
 
     fn descend(optimizer: &mut AdamW, parameters: &[(String, Tensor)], steps: usize) {
@@ -192,7 +243,10 @@ mod tests {
         let mut optimizer = AdamW::new(&parameters, OPTIONS);
         let before = parameters[0].1.copy();
         (&parameters[0].1 * f64::NAN).sum(Kind::Float).backward();
-        assert!(matches!(optimizer.step(0.1), Err(OptimizerError::NotFinite(_))));
+        assert!(matches!(
+            optimizer.step(0.1),
+            Err(OptimizerError::NotFinite(_))
+        ));
         assert_eq!(parameters[0].1, before);
     }
 
@@ -200,8 +254,17 @@ mod tests {
     fn another_models_state_is_refused_by_name() {
         let parameters = parameter();
         let mut optimizer = AdamW::new(&parameters, OPTIONS);
-        let other = AdamW::new(&[("v".into(), Tensor::zeros([3], (Kind::Float, Device::Cpu)))], OPTIONS);
-        let error = optimizer.load_state(&other.state()).unwrap_err().to_string();
-        assert!(error.contains("v [3]") && error.contains("w [2]"), "{error}");
+        let other = AdamW::new(
+            &[("v".into(), Tensor::zeros([3], (Kind::Float, Device::Cpu)))],
+            OPTIONS,
+        );
+        let error = optimizer
+            .load_state(&other.state())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("v [3]") && error.contains("w [2]"),
+            "{error}"
+        );
     }
 }

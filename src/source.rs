@@ -39,14 +39,26 @@ pub struct ProblemSource {
 
 impl ProblemSource {
     /// Draws from `written` (all splits) and, with a `composer`, a share of composed problems.
-    pub fn new(written: Vec<Problem>, composer: Option<Composer>, composed_share: f64, seed: u64) -> Self {
+    pub fn new(
+        written: Vec<Problem>,
+        composer: Option<Composer>,
+        composed_share: f64,
+        seed: u64,
+    ) -> Self {
         let key = DrawKey::new(seed).with_name("problems");
-        Self { composer, composed_share, written, key }
+        Self {
+            composer,
+            composed_share,
+            written,
+            key,
+        }
     }
 
     /// Written problems of one split.
     pub fn written(&self, split: Split) -> impl Iterator<Item = &Problem> {
-        self.written.iter().filter(move |problem| problem.split == split)
+        self.written
+            .iter()
+            .filter(move |problem| problem.split == split)
     }
 
     /// The training problem at `index`; composed ones come as drafts, without tests.
@@ -61,7 +73,9 @@ impl ProblemSource {
                 Purpose::Game => GAME_OFFSET,
                 Purpose::DiscriminatorWarmup => DISCRIMINATOR_OFFSET,
             };
-            return Drawn::Composed(composer.draft(ComposedPool::Train, offset + index));
+            return Drawn::Composed(Box::new(
+                composer.draft(ComposedPool::Train, offset + index),
+            ));
         }
         Drawn::Written(train[(key.uniform(1) * train.len() as f64) as usize])
     }
@@ -75,10 +89,26 @@ impl ProblemSource {
     }
 
     /// Training problems `from..from + count` with their tests; composed ones are grounded by executing their references.
-    pub fn problems(&self, sandbox: &Sandbox, purpose: Purpose, from: u64, count: usize) -> Result<Vec<Problem>, GroundError> {
-        let drawn: Vec<Drawn> = (from..from + count as u64).map(|index| self.draw(purpose, index)).collect();
-        let drafts: Vec<Draft> =
-            drawn.iter().filter_map(|d| if let Drawn::Composed(draft) = d { Some(draft.clone()) } else { None }).collect();
+    pub fn problems(
+        &self,
+        sandbox: &Sandbox,
+        purpose: Purpose,
+        from: u64,
+        count: usize,
+    ) -> Result<Vec<Problem>, GroundError> {
+        let drawn: Vec<Drawn> = (from..from + count as u64)
+            .map(|index| self.draw(purpose, index))
+            .collect();
+        let drafts: Vec<Draft> = drawn
+            .iter()
+            .filter_map(|d| {
+                if let Drawn::Composed(draft) = d {
+                    Some((**draft).clone())
+                } else {
+                    None
+                }
+            })
+            .collect();
         let mut grounded = ground(sandbox, drafts)?.into_iter();
         let mut problems: Vec<Problem> = Vec::with_capacity(count);
         for drawn in drawn {
@@ -97,13 +127,20 @@ impl ProblemSource {
     /// Pools that choose `best`: composed and written validation problems, at most `count` of each (0: 64 composed ones,
     /// all written ones).
     pub fn validation(&self, sandbox: &Sandbox, count: usize) -> Result<Vec<Pool>, GroundError> {
-        self.pools(sandbox, count, &[("validation", ComposedPool::Validation)], ("validation_written", Split::Validation))
+        self.pools(
+            sandbox,
+            count,
+            &[("validation", ComposedPool::Validation)],
+            ("validation_written", Split::Validation),
+        )
     }
 
     /// Pools that are only reported: unseen wordings, unseen compositions, unseen written problems.
     pub fn report(&self, sandbox: &Sandbox, count: usize) -> Result<Vec<Pool>, GroundError> {
-        let composed =
-            [("unseen_wordings", ComposedPool::UnseenWordings), ("unseen_compositions", ComposedPool::UnseenCompositions)];
+        let composed = [
+            ("unseen_wordings", ComposedPool::UnseenWordings),
+            ("unseen_compositions", ComposedPool::UnseenCompositions),
+        ];
         self.pools(sandbox, count, &composed, ("unseen_written", Split::Report))
     }
 
@@ -118,20 +155,28 @@ impl ProblemSource {
         if let Some(composer) = &self.composer {
             let wanted = if count == 0 { 64 } else { count } as u64;
             for (name, pool) in composed {
-                let drafts = (0..wanted).map(|index| composer.draft(*pool, index)).collect();
-                pools.push(Pool { name: (*name).to_owned(), problems: ground(sandbox, drafts)? });
+                let drafts = (0..wanted)
+                    .map(|index| composer.draft(*pool, index))
+                    .collect();
+                pools.push(Pool {
+                    name: (*name).to_owned(),
+                    problems: ground(sandbox, drafts)?,
+                });
             }
         }
         let limit = if count == 0 { usize::MAX } else { count };
         let problems: Vec<Problem> = self.written(written.1).take(limit).cloned().collect();
         if !problems.is_empty() {
-            pools.push(Pool { name: written.0.to_owned(), problems });
+            pools.push(Pool {
+                name: written.0.to_owned(),
+                problems,
+            });
         }
         Ok(pools)
     }
 }
 
 enum Drawn<'a> {
-    Composed(Draft),
+    Composed(Box<Draft>),
     Written(&'a Problem),
 }

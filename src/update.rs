@@ -24,7 +24,10 @@ pub struct Example {
 
 impl Example {
     fn span(&self) -> Span<'_> {
-        Span { tokens: &self.tokens, range: self.from..self.tokens.len() }
+        Span {
+            tokens: &self.tokens,
+            range: self.from..self.tokens.len(),
+        }
     }
 }
 
@@ -68,17 +71,30 @@ pub fn reinforce(
     let lengths: Vec<usize> = sequences.iter().map(|s| s.tokens().len()).collect();
     let mut total = PolicyMetrics::default();
     for batch in microbatches(&lengths, MICROBATCH_TOKENS) {
-        let spans: Vec<Span> =
-            batch.iter().map(|&i| Span { tokens: sequences[i].tokens(), range: sequences[i].loss_range() }).collect();
+        let spans: Vec<Span> = batch
+            .iter()
+            .map(|&i| Span {
+                tokens: sequences[i].tokens(),
+                range: sequences[i].loss_range(),
+            })
+            .collect();
         let advantages: Vec<f32> = batch
             .iter()
-            .flat_map(|&i| std::iter::repeat_n(sequences[i].advantage(), sequences[i].loss_range().len()))
+            .flat_map(|&i| {
+                std::iter::repeat_n(sequences[i].advantage(), sequences[i].loss_range().len())
+            })
             .collect();
         let advantages = Tensor::from_slice(&advantages).to_device(model.device());
-        let anchor = (options.kl_beta > 0.0).then(|| no_grad(|| span_logprobs(reference, &spans, options.temperature)));
+        let anchor = (options.kl_beta > 0.0)
+            .then(|| no_grad(|| span_logprobs(reference, &spans, options.temperature)));
         let logprobs = span_logprobs(model, &spans, options.temperature);
-        let (loss, metrics) =
-            loss::policy_gradient(&logprobs, &advantages, anchor.as_ref(), options.kl_beta, denominator);
+        let (loss, metrics) = loss::policy_gradient(
+            &logprobs,
+            &advantages,
+            anchor.as_ref(),
+            options.kl_beta,
+            denominator,
+        );
         loss.backward();
         total.kl += metrics.kl;
         total.tokens += metrics.tokens;
@@ -92,10 +108,15 @@ pub fn judge(discriminator: &Discriminator, examples: &[VerdictExample], trunk_w
     let lengths: Vec<usize> = examples.iter().map(|e| e.prompt_tokens.len()).collect();
     let mut nats = 0.0;
     for batch in microbatches(&lengths, MICROBATCH_TOKENS) {
-        let prompts: Vec<&[u32]> = batch.iter().map(|&i| &examples[i].prompt_tokens[..]).collect();
+        let prompts: Vec<&[u32]> = batch
+            .iter()
+            .map(|&i| &examples[i].prompt_tokens[..])
+            .collect();
         let outcomes: Vec<f32> = batch.iter().map(|&i| examples[i].target).collect();
         let logits = discriminator.verdict_logits(&prompts, trunk_weight);
-        let outcomes = Tensor::from_slice(&outcomes).to_kind(Kind::Float).to_device(logits.device());
+        let outcomes = Tensor::from_slice(&outcomes)
+            .to_kind(Kind::Float)
+            .to_device(logits.device());
         let (loss, sum) = loss::verdict(&logits, &outcomes, examples.len() as f64);
         loss.backward();
         nats += sum;

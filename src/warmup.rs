@@ -10,11 +10,11 @@ use crate::encoding::{EncodingError, PromptEncoder};
 use crate::evaluation::{SolveOptions, solve};
 use crate::generator::{Generator, Sampling};
 use crate::judge::{Case, Judge, Judgement};
-use crate::rewards::{PooledAttack, pool_attacks};
 use crate::model::sampling::DrawKey;
 use crate::problems::ground::GroundError;
 use crate::problems::{Problem, inputs::random_inputs};
 use crate::prompts::format_attack;
+use crate::rewards::{PooledAttack, pool_attacks};
 use crate::rollout::{Chain, Completion, FinishReason, ParsedAttack, VerdictExample};
 use crate::source::{ProblemSource, Purpose};
 use crate::stage::Stage;
@@ -42,7 +42,11 @@ pub fn learning_rate(peak: f64, floor: f64, rise: u64, step: u64, steps: u64) ->
 }
 
 /// The text that the generator imitates for one problem: the prompt, then each of `stages` with its opening.
-pub fn trace_example(encoder: &PromptEncoder, problem: &Problem, stages: &[Stage]) -> Result<Example, EncodingError> {
+pub fn trace_example(
+    encoder: &PromptEncoder,
+    problem: &Problem,
+    stages: &[Stage],
+) -> Result<Example, EncodingError> {
     let mut tokens = encoder.problem_prompt(problem)?;
     let from = tokens.len();
     for &stage in stages {
@@ -61,7 +65,9 @@ pub fn generator_batch(
     batch_size: usize,
 ) -> Result<Vec<Example>, EncodingError> {
     let first = step * batch_size as u64;
-    (first..first + batch_size as u64).map(|index| trace_example(encoder, &source.example(index), stages)).collect()
+    (first..first + batch_size as u64)
+        .map(|index| trace_example(encoder, &source.example(index), stages))
+        .collect()
 }
 
 /// Everything the discriminator's warm-up reads, made once by executing.
@@ -86,17 +92,26 @@ impl DiscriminatorData {
         let count = config.warmup.verdict_problems;
         let problems = source.problems(judge.sandbox(), Purpose::DiscriminatorWarmup, 0, count)?;
         let stages = config.written_stages();
-        let options = SolveOptions { sampling, samples: 2, stages, key: key.with_name("chains") };
+        let options = SolveOptions {
+            sampling,
+            samples: 2,
+            stages,
+            key: key.with_name("chains"),
+        };
         let attempts = solve(generator, judge, &problems, &options)?;
         let encoder = &generator.encoder;
         let mut verdicts = Vec::new();
         for (problem, tries) in problems.iter().zip(&attempts) {
-            for attempt in tries.iter().filter(|a| !matches!(a.judgement, Judgement::Masked(_)) && !a.chain.truncated()) {
+            for attempt in tries
+                .iter()
+                .filter(|a| !matches!(a.judgement, Judgement::Masked(_)) && !a.chain.truncated())
+            {
                 for &stage in stages {
                     verdicts.push(VerdictExample {
                         problem: problem.id.clone(),
                         stage,
-                        prompt_tokens: encoder.verdict_prompt(problem, &attempt.chain.prefix(stage))?,
+                        prompt_tokens: encoder
+                            .verdict_prompt(problem, &attempt.chain.prefix(stage))?,
                         target: if attempt.judgement.passed() { 1.0 } else { 0.0 },
                     });
                 }
@@ -105,21 +120,39 @@ impl DiscriminatorData {
         let pools = labelled_inputs(judge, &problems, key);
         let mut attacks = Vec::new();
         // Which inputs break the chain under attack is known by running it.
-        let tests: Vec<Vec<Test>> = pools.iter().map(|pool| pool.iter().map(PooledAttack::test).collect()).collect();
+        let tests: Vec<Vec<Test>> = pools
+            .iter()
+            .map(|pool| pool.iter().map(PooledAttack::test).collect())
+            .collect();
         let cases: Vec<Case> = problems
             .iter()
             .zip(&attempts)
             .zip(&tests)
-            .map(|((problem, tries), tests)| Case { problem, code: tries[0].code.as_deref(), tests })
+            .map(|((problem, tries), tests)| Case {
+                problem,
+                code: tries[0].code.as_deref(),
+                tests,
+            })
             .collect();
-        for (((problem, tries), pool), judgement) in problems.iter().zip(&attempts).zip(&pools).zip(judge.run(&cases)) {
+        for (((problem, tries), pool), judgement) in problems
+            .iter()
+            .zip(&attempts)
+            .zip(&pools)
+            .zip(judge.run(&cases))
+        {
             let blind = key.with_name(&problem.id).uniform(0) < config.game.blind_share;
             let passes = judgement.passes();
             let mut order: Vec<usize> = (0..pool.len()).collect();
             // Stable: kills first for a visible chain, else in drawn order.
             order.sort_by_key(|&i| !blind && passes.get(i).copied().unwrap_or(false));
             let chain = (!blind).then(|| &tries[0].chain);
-            attacks.extend(attack_example(config, encoder, problem, chain, order.iter().map(|&i| &pool[i]))?);
+            attacks.extend(attack_example(
+                config,
+                encoder,
+                problem,
+                chain,
+                order.iter().map(|&i| &pool[i]),
+            )?);
         }
         // Far more problems, without chains of the generator: what a test looks like, and what is worth trying.
         let more = source.problems(
@@ -131,9 +164,19 @@ impl DiscriminatorData {
         for (problem, pool) in more.iter().zip(labelled_inputs(judge, &more, key)) {
             let blind = key.with_name(&problem.id).uniform(0) < config.game.blind_share;
             let chain = (!blind).then(|| reference_chain(problem, stages));
-            attacks.extend(attack_example(config, encoder, problem, chain.as_ref(), pool.iter())?);
+            attacks.extend(attack_example(
+                config,
+                encoder,
+                problem,
+                chain.as_ref(),
+                pool.iter(),
+            )?);
         }
-        Ok(Self { attacks, verdicts, key: key.with_name("batches") })
+        Ok(Self {
+            attacks,
+            verdicts,
+            key: key.with_name("batches"),
+        })
     }
 
     /// Attack sets and verdicts of one step: `batch_size` sequences in all, three attack sets to a verdict.
@@ -141,11 +184,20 @@ impl DiscriminatorData {
         let verdicts = batch_size.div_ceil(4);
         let pick = |len: usize, what: u64, count: usize| -> Vec<usize> {
             let key = self.key.with(step).with(what);
-            (0..count as u64).filter(|_| len > 0).map(|i| (key.uniform(i) * len as f64) as usize).collect()
+            (0..count as u64)
+                .filter(|_| len > 0)
+                .map(|i| (key.uniform(i) * len as f64) as usize)
+                .collect()
         };
         (
-            pick(self.attacks.len(), 0, batch_size - verdicts).into_iter().map(|i| self.attacks[i].clone()).collect(),
-            pick(self.verdicts.len(), 1, verdicts).into_iter().map(|i| self.verdicts[i].clone()).collect(),
+            pick(self.attacks.len(), 0, batch_size - verdicts)
+                .into_iter()
+                .map(|i| self.attacks[i].clone())
+                .collect(),
+            pick(self.verdicts.len(), 1, verdicts)
+                .into_iter()
+                .map(|i| self.verdicts[i].clone())
+                .collect(),
         )
     }
 
@@ -189,8 +241,12 @@ fn reference_chain(problem: &Problem, stages: &[Stage]) -> Chain {
     let mut chain = Chain::default();
     for &stage in stages {
         let text = problem.trace[stage.index()].clone();
-        let completion =
-            Completion { tokens: Vec::new(), logprobs: Vec::new(), text, finish_reason: FinishReason::Stop };
+        let completion = Completion {
+            tokens: Vec::new(),
+            logprobs: Vec::new(),
+            text,
+            finish_reason: FinishReason::Stop,
+        };
         chain.set(stage, completion);
     }
     chain
@@ -204,11 +260,27 @@ fn labelled_inputs(judge: &Judge, problems: &[Problem], key: DrawKey) -> Vec<Vec
         .iter()
         .map(|problem| {
             let inputs = random_inputs(problem, DRAWN, key.with_name(&problem.id).value());
-            inputs.into_iter().map(|args| Ok(ParsedAttack { args, expected: Value::None })).collect()
+            inputs
+                .into_iter()
+                .map(|args| {
+                    Ok(ParsedAttack {
+                        args,
+                        expected: Value::None,
+                    })
+                })
+                .collect()
         })
         .collect();
-    let sets: Vec<_> = problems.iter().zip(&drawn).map(|(problem, drawn)| (problem, &drawn[..])).collect();
-    judge.check_attacks(&sets).into_iter().map(|checked| pool_attacks(&[checked])).collect()
+    let sets: Vec<_> = problems
+        .iter()
+        .zip(&drawn)
+        .map(|(problem, drawn)| (problem, &drawn[..]))
+        .collect();
+    judge
+        .check_attacks(&sets)
+        .into_iter()
+        .map(|checked| pool_attacks(&[checked]))
+        .collect()
 }
 
 #[cfg(test)]
@@ -218,7 +290,11 @@ mod tests {
     #[test]
     fn the_learning_rate_rises_then_falls_to_its_floor() {
         let at = |step| learning_rate(1.0, 0.1, 10, step, 110);
-        assert!((at(0) - 0.1).abs() < 1e-12 && (at(9) - 1.0).abs() < 1e-12 && (at(10) - 1.0).abs() < 1e-12);
+        assert!(
+            (at(0) - 0.1).abs() < 1e-12
+                && (at(9) - 1.0).abs() < 1e-12
+                && (at(10) - 1.0).abs() < 1e-12
+        );
         assert!((at(60) - 0.55).abs() < 1e-12 && (at(110) - 0.1).abs() < 1e-12);
         assert!((10..110).all(|s| at(s + 1) < at(s)));
     }

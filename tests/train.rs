@@ -30,7 +30,9 @@ impl Dir {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("problems/strings.jsonl");
         std::fs::copy(shipped, problems.join("strings.jsonl")).unwrap();
         let dir = Self { temporary };
-        let text = CONFIG.replace("OUT", &dir.path("out")).replace("PROBLEMS", &dir.path("problems"));
+        let text = CONFIG
+            .replace("OUT", &dir.path("out"))
+            .replace("PROBLEMS", &dir.path("problems"));
         std::fs::write(dir.path("test.yaml"), text).unwrap();
         dir
     }
@@ -41,7 +43,10 @@ impl Dir {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
-        command.args(["--config", &self.path("test.yaml")]).args(args).current_dir(self.temporary.path());
+        command
+            .args(["--config", &self.path("test.yaml")])
+            .args(args)
+            .current_dir(self.temporary.path());
         command
     }
 
@@ -51,9 +56,16 @@ impl Dir {
 
     /// Run directories, oldest first.
     fn runs(&self) -> Vec<PathBuf> {
-        let mut runs: Vec<PathBuf> =
-            std::fs::read_dir(self.path("out/test")).unwrap().map(|entry| entry.unwrap().path()).collect();
-        runs.sort_by_key(|run| std::fs::metadata(run.join("config.json")).unwrap().modified().unwrap());
+        let mut runs: Vec<PathBuf> = std::fs::read_dir(self.path("out/test"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        runs.sort_by_key(|run| {
+            std::fs::metadata(run.join("config.json"))
+                .unwrap()
+                .modified()
+                .unwrap()
+        });
         runs
     }
 }
@@ -63,7 +75,8 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn read(run: &Path, name: &str) -> String {
-    std::fs::read_to_string(run.join(name)).unwrap_or_else(|e| panic!("{}/{name}: {e}", run.display()))
+    std::fs::read_to_string(run.join(name))
+        .unwrap_or_else(|e| panic!("{}/{name}: {e}", run.display()))
 }
 
 #[test]
@@ -72,12 +85,33 @@ fn a_run_leaves_everything_and_a_resumed_one_ends_with_the_same_bytes() {
     let output = dir.train(&[]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let table = text(&output.stdout);
-    for words in ["warm-up", "5 Executable Python", "unseen compositions", "--generate-tests"] {
+    for words in [
+        "warm-up",
+        "5 Executable Python",
+        "unseen compositions",
+        "--generate-tests",
+    ] {
         assert!(table.contains(words), "{words} in {table}");
     }
     let whole = dir.runs().remove(0);
-    for name in ["stage_0", "stage_1", "stage_5", "final", "best", "latest", "step_000100", "step_000185"] {
-        assert!(whole.join("checkpoints").join(name).join("manifest.json").is_file(), "{name}");
+    for name in [
+        "stage_0",
+        "stage_1",
+        "stage_5",
+        "final",
+        "best",
+        "latest",
+        "step_000100",
+        "step_000185",
+    ] {
+        assert!(
+            whole
+                .join("checkpoints")
+                .join(name)
+                .join("manifest.json")
+                .is_file(),
+            "{name}"
+        );
     }
     assert!(read(&whole, "samples.jsonl").lines().count() > 4);
 
@@ -87,13 +121,21 @@ fn a_run_leaves_everything_and_a_resumed_one_ends_with_the_same_bytes() {
         assert!(output.status.success(), "{from}: {}", text(&output.stderr));
         let resumed = dir.runs().pop().unwrap();
         assert_ne!(resumed, whole);
-        assert_eq!(read(&whole, "metrics.jsonl"), read(&resumed, "metrics.jsonl"), "{from}");
+        assert_eq!(
+            read(&whole, "metrics.jsonl"),
+            read(&resumed, "metrics.jsonl"),
+            "{from}"
+        );
         let tensors = |run: &Path, file: &str| {
-            let checkpoint = gauntlet::checkpoint::Checkpoint::open(&run.join("checkpoints/final")).unwrap();
+            let checkpoint =
+                gauntlet::checkpoint::Checkpoint::open(&run.join("checkpoints/final")).unwrap();
             checkpoint.player(file).unwrap().model_state_dict().unwrap()
         };
         for player in ["generator", "discriminator"] {
-            for ((name, a), (_, b)) in tensors(&whole, player).iter().zip(tensors(&resumed, player)) {
+            for ((name, a), (_, b)) in tensors(&whole, player)
+                .iter()
+                .zip(tensors(&resumed, player))
+            {
                 assert_eq!(a, &b, "{from}: {player} {name}");
             }
         }
@@ -118,11 +160,18 @@ fn an_interrupt_saves_a_checkpoint_and_exits_130() {
     while begun().is_none() && started.elapsed() < Duration::from_secs(120) {
         std::thread::sleep(Duration::from_millis(50));
     }
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .expect("kill runs");
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
     let message = text(&output.stderr);
-    let saved = message.split("train --resume ").nth(1).expect("the command to go on").trim();
+    let saved = message
+        .split("train --resume ")
+        .nth(1)
+        .expect("the command to go on")
+        .trim();
     let resumed = dir.train(&["--resume", saved, "--set", "stages.last=1"]);
     assert!(resumed.status.success(), "{}", text(&resumed.stderr));
 }
@@ -135,7 +184,10 @@ fn mistakes_of_usage_are_named_and_exit_2() {
         (&["--set", "game.group_size=1"], "game.group_size"),
         (&["--resume", "stage_3"], "stage_3"),
         (&["--device", "tpu"], "run.device"),
-        (&["--set", "model.num_key_value_heads=3"], "num_key_value_heads"),
+        (
+            &["--set", "model.num_key_value_heads=3"],
+            "num_key_value_heads",
+        ),
     ];
     for (args, expected) in cases {
         let output = dir.train(args);
@@ -176,6 +228,9 @@ fn a_dry_run_prints_the_resolved_configuration_and_trains_nothing() {
     let output = dir.train(&["--dry-run", "--stages", "2-3"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let config: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&config["stages"]["first"], &config["stages"]["last"]), (&2.into(), &3.into()));
+    assert_eq!(
+        (&config["stages"]["first"], &config["stages"]["last"]),
+        (&2.into(), &3.into())
+    );
     assert!(!Path::new(&dir.path("out")).exists());
 }

@@ -48,11 +48,19 @@ pub struct PassAtK {
 }
 
 /// Solves every problem of `file` as often as the largest k asks.
-pub fn run(loaded: &Loaded, file: &Path, ks: &[usize], temperature: Option<f64>, seed: u64) -> Result<Report> {
+pub fn run(
+    loaded: &Loaded,
+    file: &Path,
+    ks: &[usize],
+    temperature: Option<f64>,
+    seed: u64,
+) -> Result<Report> {
     let problems = load_jsonl(file).map_err(UsageError::new)?;
     let samples = ks.iter().copied().max().unwrap_or(1);
     if ks.contains(&0) || problems.is_empty() {
-        bail!(UsageError::new("--benchmark needs at least one problem and every k at least 1"));
+        bail!(UsageError::new(
+            "--benchmark needs at least one problem and every k at least 1"
+        ));
     }
     let temperature = temperature.unwrap_or(if samples > 1 { 0.8 } else { 0.0 });
     let sampling = loaded.sampling(temperature);
@@ -68,12 +76,18 @@ pub fn run(loaded: &Loaded, file: &Path, ks: &[usize], temperature: Option<f64>,
         .iter()
         .map(|tries| {
             let counted = tries.iter().filter(|a| !masked(&a.judgement)).count();
-            (counted, tries.iter().filter(|a| a.judgement.passed()).count())
+            (
+                counted,
+                tries.iter().filter(|a| a.judgement.passed()).count(),
+            )
         })
         .collect();
     let pass = |k: usize| {
-        let values: Vec<f64> =
-            counts.iter().filter(|(n, _)| *n >= k).map(|(n, right)| pass_at_k(*n, *right, k)).collect();
+        let values: Vec<f64> = counts
+            .iter()
+            .filter(|(n, _)| *n >= k)
+            .map(|(n, right)| pass_at_k(*n, *right, k))
+            .collect();
         let Interval { mean, low, high } = bootstrap(&values);
         PassAtK { k, mean, low, high }
     };
@@ -84,19 +98,36 @@ pub fn run(loaded: &Loaded, file: &Path, ks: &[usize], temperature: Option<f64>,
         samples,
         temperature,
         pass_at_k: ks.iter().map(|k| pass(*k)).collect(),
-        truncated: all.clone().filter(|a| a.chain.truncated()).count() as f64 / (problems.len() * samples) as f64,
+        truncated: all.clone().filter(|a| a.chain.truncated()).count() as f64
+            / (problems.len() * samples) as f64,
         masked: all.filter(|a| masked(&a.judgement)).count(),
-        right: problems.iter().zip(&counts).map(|(problem, (_, right))| (problem.id.clone(), *right)).collect(),
+        right: problems
+            .iter()
+            .zip(&counts)
+            .map(|(problem, (_, right))| (problem.id.clone(), *right))
+            .collect(),
     })
 }
 
 impl Report {
     /// The figures for a person.
     pub fn table(&self) -> String {
-        let mut text = format!("{}: {} problems, {} attempts each\n", self.file, self.problems, self.samples);
+        let mut text = format!(
+            "{}: {} problems, {} attempts each\n",
+            self.file, self.problems, self.samples
+        );
         for PassAtK { k, mean, low, high } in &self.pass_at_k {
-            text += &format!("pass@{k}  {:.1} %  [{:.1}, {:.1}]\n", 100.0 * mean, 100.0 * low, 100.0 * high);
+            text += &format!(
+                "pass@{k}  {:.1} %  [{:.1}, {:.1}]\n",
+                100.0 * mean,
+                100.0 * low,
+                100.0 * high
+            );
         }
-        text + &format!("truncated {:.1} %, masked {}\n", 100.0 * self.truncated, self.masked)
+        text + &format!(
+            "truncated {:.1} %, masked {}\n",
+            100.0 * self.truncated,
+            self.masked
+        )
     }
 }

@@ -34,10 +34,16 @@ impl Loaded {
     pub fn open(checkpoint: &Checkpoint, device_name: &str) -> Result<Self> {
         let known = device_name == "cpu" || device_name.starts_with("cuda");
         if !known {
-            return Err(UsageError::new(format!("--device {device_name}: must be cpu, cuda or cuda:N")).into());
+            return Err(UsageError::new(format!(
+                "--device {device_name}: must be cpu, cuda or cuda:N"
+            ))
+            .into());
         }
         if device_name.starts_with("cuda") && !tch::Cuda::is_available() {
-            return Err(UsageError::new("--device cuda: this libtorch finds no CUDA device; use --device cpu").into());
+            return Err(UsageError::new(
+                "--device cuda: this libtorch finds no CUDA device; use --device cpu",
+            )
+            .into());
         }
         let device = device(device_name);
         let text = checkpoint.training_config()?.to_string();
@@ -47,11 +53,15 @@ impl Loaded {
         let architecture = architecture(&file)?;
         file.check_architecture(&architecture.weight_shapes())?;
         let model = Transformer::from_weights(&architecture, file.model_state_dict()?, device);
-        let generator = Generator { model, encoder: Arc::clone(&encoder) };
+        let generator = Generator {
+            model,
+            encoder: Arc::clone(&encoder),
+        };
         let file = checkpoint.discriminator()?;
         let architecture = self::architecture(&file)?;
         file.check_architecture(&Discriminator::weight_shapes(&architecture))?;
-        let discriminator = Discriminator::from_weights(&architecture, file.model_state_dict()?, device, encoder);
+        let discriminator =
+            Discriminator::from_weights(&architecture, file.model_state_dict()?, device, encoder);
         Ok(Self {
             generator,
             discriminator,
@@ -73,8 +83,8 @@ impl Loaded {
 }
 
 fn architecture(file: &PlayerFile) -> Result<ModelConfig> {
-    let config: ModelConfig =
-        serde_json::from_value(file.model_config()?).context("model_config of the checkpoint does not describe a model")?;
+    let config: ModelConfig = serde_json::from_value(file.model_config()?)
+        .context("model_config of the checkpoint does not describe a model")?;
     config.validate()?;
     Ok(config)
 }

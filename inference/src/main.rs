@@ -23,7 +23,10 @@ const EXAMPLE: &str = "Implement a function that reverses a string";
 
 /// Solves a programming problem in five stages with a trained checkpoint.
 #[derive(Parser)]
-#[command(version, after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the code failed its tests (with --generate-tests).")]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the code failed its tests (with --generate-tests)."
+)]
 struct Args {
     /// Checkpoint: best, latest, final, stage_3, step:N, any name, or a path.
     #[arg(long, default_value = "best")]
@@ -82,28 +85,44 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Exit> {
     if let Some(shell) = args.completions {
-        clap_complete::generate(shell, &mut Args::command(), "inference", &mut std::io::stdout());
+        clap_complete::generate(
+            shell,
+            &mut Args::command(),
+            "inference",
+            &mut std::io::stdout(),
+        );
         return Ok(Exit::Done);
     }
     let problem = problem_text(&args)?;
     if args.temperature.is_some_and(|t| !(0.0..=10.0).contains(&t)) {
         return Err(UsageError::new("--temperature must be between 0 and 10").into());
     }
-    let checkpoint = Runs::new(&args.outputs).find(&args.checkpoint, args.run.as_deref()).map_err(UsageError::new)?;
+    let checkpoint = Runs::new(&args.outputs)
+        .find(&args.checkpoint, args.run.as_deref())
+        .map_err(UsageError::new)?;
     let loaded = Loaded::open(&checkpoint, &args.device)?;
     if let Some(file) = &args.benchmark {
         let report = benchmark::run(&loaded, file, &args.k, args.temperature, args.seed)?;
         let json = serde_json::to_string_pretty(&report)?;
-        if args.json { println!("{json}") } else { print!("{}", report.table()) }
+        if args.json {
+            println!("{json}")
+        } else {
+            print!("{}", report.table())
+        }
         write_output(&args, &json)?;
         return Ok(Exit::Done);
     }
     let samples = usize::from(args.samples);
     let options = Options {
-        signature: args.signature.clone().or_else(|| solve::signature_in(&problem)),
+        signature: args
+            .signature
+            .clone()
+            .or_else(|| solve::signature_in(&problem)),
         generate_tests: args.generate_tests || samples > 1,
         samples,
-        temperature: args.temperature.unwrap_or(if samples > 1 { 0.8 } else { 0.0 }),
+        temperature: args
+            .temperature
+            .unwrap_or(if samples > 1 { 0.8 } else { 0.0 }),
         seed: args.seed,
         stream: args.stream,
     };
@@ -114,7 +133,11 @@ fn run(args: Args) -> Result<Exit> {
         print!("{}", results.text(!args.stream));
     }
     write_output(&args, &serde_json::to_string_pretty(&results)?)?;
-    Ok(if args.generate_tests && results.failed() { Exit::CodeFailed } else { Exit::Done })
+    Ok(if args.generate_tests && results.failed() {
+        Exit::CodeFailed
+    } else {
+        Exit::Done
+    })
 }
 
 /// The problem from the flag, from standard input, or the example.
@@ -123,23 +146,30 @@ fn problem_text(args: &Args) -> Result<String> {
         None => EXAMPLE.to_owned(),
         Some("-") => {
             let mut bytes = Vec::new();
-            std::io::stdin().read_to_end(&mut bytes).context("cannot read the problem from standard input")?;
+            std::io::stdin()
+                .read_to_end(&mut bytes)
+                .context("cannot read the problem from standard input")?;
             String::from_utf8(bytes).map_err(|error| {
                 let at = error.utf8_error().valid_up_to();
-                UsageError::new(format!("the problem on standard input is not UTF-8 at byte {at}"))
+                UsageError::new(format!(
+                    "the problem on standard input is not UTF-8 at byte {at}"
+                ))
             })?
         }
         Some(text) => text.to_owned(),
     };
     if text.trim().is_empty() {
-        return Err(UsageError::new("the problem is empty; say what the function should do").into());
+        return Err(
+            UsageError::new("the problem is empty; say what the function should do").into(),
+        );
     }
     Ok(text.trim().to_owned())
 }
 
 fn write_output(args: &Args, json: &str) -> Result<()> {
     match &args.output {
-        Some(path) => std::fs::write(path, format!("{json}\n")).with_context(|| format!("cannot write {}", path.display())),
+        Some(path) => std::fs::write(path, format!("{json}\n"))
+            .with_context(|| format!("cannot write {}", path.display())),
         None => Ok(()),
     }
 }

@@ -90,13 +90,22 @@ pub struct Timing {
 
 /// A stage under its name.
 pub fn stage_text(stage: Stage, text: &str) -> String {
-    format!("{}. {}\n{}\n", stage.number(), stage.name(), text.trim_end())
+    format!(
+        "{}. {}\n{}\n",
+        stage.number(),
+        stage.name(),
+        text.trim_end()
+    )
 }
 
 impl Results {
     /// Whether there is no code, or a test failed.
     pub fn failed(&self) -> bool {
-        self.final_code.is_empty() || self.outcome.as_ref().is_some_and(|outcome| !outcome.passed())
+        self.final_code.is_empty()
+            || self
+                .outcome
+                .as_ref()
+                .is_some_and(|outcome| !outcome.passed())
     }
 
     /// The results for a person; `with_stages` leaves out what was streamed already.
@@ -118,8 +127,15 @@ impl Results {
             text += &format!("Verdict: {:.0} % likely to be correct\n", 100.0 * verdict);
         }
         if !self.tests.is_empty() {
-            let passed = self.tests.iter().filter(|test| test.outcome.passed()).count();
-            text += &format!("Tests by the discriminator ({passed} of {} passed):\n", self.tests.len());
+            let passed = self
+                .tests
+                .iter()
+                .filter(|test| test.outcome.passed())
+                .count();
+            text += &format!(
+                "Tests by the discriminator ({passed} of {} passed):\n",
+                self.tests.len()
+            );
             for test in &self.tests {
                 text += &format!("  {}\n", test.line(&self.entry_point));
             }
@@ -140,14 +156,20 @@ impl Results {
 impl TestResult {
     fn line(&self, entry_point: &str) -> String {
         let args: Vec<String> = self.args.iter().map(Value::to_literal).collect();
-        let call = format!("{entry_point}({}) == {}", args.join(", "), self.expected.to_literal());
+        let call = format!(
+            "{entry_point}({}) == {}",
+            args.join(", "),
+            self.expected.to_literal()
+        );
         let kind = match self.kind {
             TestKind::Blind => "blind",
             TestKind::WhiteBox => "white box",
         };
         match &self.outcome {
             Outcome::Passed => format!("passed  {call}  [{kind}]"),
-            Outcome::WrongAnswer { got, .. } => format!("FAILED  {call}, got {}  [{kind}]", got.to_literal()),
+            Outcome::WrongAnswer { got, .. } => {
+                format!("FAILED  {call}, got {}  [{kind}]", got.to_literal())
+            }
             other => format!("FAILED  {call}, {}  [{kind}]", other.name()),
         }
     }

@@ -36,7 +36,10 @@ const BLIND_SETS: usize = 4;
 
 /// A `def` line in the problem's own text.
 pub fn signature_in(problem: &str) -> Option<String> {
-    let line = problem.lines().map(str::trim).find(|line| line.starts_with("def ") && line.contains('('))?;
+    let line = problem
+        .lines()
+        .map(str::trim)
+        .find(|line| line.starts_with("def ") && line.contains('('))?;
     Some(line.trim_end_matches(':').to_owned())
 }
 
@@ -45,7 +48,9 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
     let begun = Instant::now();
     let key = DrawKey::new(options.seed).with_name("inference");
     let generator = &loaded.generator;
-    let prompt = generator.encoder.problem(problem, options.signature.as_deref())?;
+    let prompt = generator
+        .encoder
+        .problem(problem, options.signature.as_deref())?;
     let budget: usize = loaded.config.sampling.max_new_tokens.iter().sum();
     let longest = generator.model.config().max_position_embeddings as usize;
     if prompt.len() + budget > longest {
@@ -56,8 +61,9 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
             longest.saturating_sub(budget)
         )));
     }
-    let mut chains: Vec<(Chain, DrawKey)> =
-        (0..options.samples as u64).map(|sample| (Chain::default(), key.with(sample))).collect();
+    let mut chains: Vec<(Chain, DrawKey)> = (0..options.samples as u64)
+        .map(|sample| (Chain::default(), key.with(sample)))
+        .collect();
     for &stage in loaded.config.written_stages() {
         // Stage by stage, so that each can be shown; a chain that was cut short stays as it is.
         let sampling = loaded.sampling(options.temperature);
@@ -81,8 +87,10 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
         }
     }
     let generated = begun.elapsed();
-    let mut candidates: Vec<Candidate> =
-        chains.into_iter().map(|(chain, _)| Candidate::new(loaded, chain, options)).collect();
+    let mut candidates: Vec<Candidate> = chains
+        .into_iter()
+        .map(|(chain, _)| Candidate::new(loaded, chain, options))
+        .collect();
     judge_verdicts(loaded, problem, options, &mut candidates)?;
     let mut tests: Vec<(ParsedAttack, TestKind)> = Vec::new();
     if options.generate_tests {
@@ -95,25 +103,39 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
         run_tests(loaded, &mut candidates[..1], &tests[seen..]);
     }
     let best = &candidates[0];
-    let results = best.outcomes.iter().zip(&tests).map(|(outcome, (attack, kind))| TestResult {
-        args: attack.args.clone(),
-        expected: attack.expected.clone(),
-        outcome: outcome.clone(),
-        kind: *kind,
-    });
+    let results = best
+        .outcomes
+        .iter()
+        .zip(&tests)
+        .map(|(outcome, (attack, kind))| TestResult {
+            args: attack.args.clone(),
+            expected: attack.expected.clone(),
+            outcome: outcome.clone(),
+            kind: *kind,
+        });
     Ok(Results {
         problem: problem.to_owned(),
         reasoning_chain: best.chain.texts(),
         final_code: best.code.clone().unwrap_or_default(),
         entry_point: best.entry_point.clone(),
-        checkpoint: CheckpointInfo { path: loaded.path.clone(), manifest: loaded.manifest.clone() },
+        checkpoint: CheckpointInfo {
+            path: loaded.path.clone(),
+            manifest: loaded.manifest.clone(),
+        },
         seed: options.seed,
         tests: results.collect(),
         verdicts: best.verdicts.clone(),
         outcome: best.outcome(),
         truncated: best.chain.truncated(),
-        timing: Timing { generate_s: generated.as_secs_f64(), total_s: begun.elapsed().as_secs_f64() },
-        candidates: if options.samples > 1 { candidates.iter().map(Candidate::result).collect() } else { Vec::new() },
+        timing: Timing {
+            generate_s: generated.as_secs_f64(),
+            total_s: begun.elapsed().as_secs_f64(),
+        },
+        candidates: if options.samples > 1 {
+            candidates.iter().map(Candidate::result).collect()
+        } else {
+            Vec::new()
+        },
     })
 }
 
@@ -130,9 +152,22 @@ struct Candidate {
 impl Candidate {
     fn new(loaded: &Loaded, chain: Chain, options: &Options) -> Self {
         let code = loaded.generator.encoder.code(&chain);
-        let named = options.signature.as_deref().and_then(|s| Signature::parse(s).ok()).map(|s| s.name);
-        let entry_point = named.or_else(|| code.as_deref().and_then(first_function)).unwrap_or_default();
-        Self { chain, code, entry_point, verdicts: Vec::new(), outcomes: Vec::new(), agreement: 0.0 }
+        let named = options
+            .signature
+            .as_deref()
+            .and_then(|s| Signature::parse(s).ok())
+            .map(|s| s.name);
+        let entry_point = named
+            .or_else(|| code.as_deref().and_then(first_function))
+            .unwrap_or_default();
+        Self {
+            chain,
+            code,
+            entry_point,
+            verdicts: Vec::new(),
+            outcomes: Vec::new(),
+            agreement: 0.0,
+        }
     }
 
     fn outcome(&self) -> Option<Outcome> {
@@ -147,7 +182,11 @@ impl Candidate {
         CandidateResult {
             code: self.code.clone().unwrap_or_default(),
             agreement: self.agreement,
-            passed: self.outcomes.iter().filter(|outcome| outcome.passed()).count(),
+            passed: self
+                .outcomes
+                .iter()
+                .filter(|outcome| outcome.passed())
+                .count(),
             verdict: self.verdicts.last().copied(),
         }
     }
@@ -167,13 +206,25 @@ fn shown_signature(options: &Options, candidates: &[Candidate]) -> Option<String
     })
 }
 
-fn judge_verdicts(loaded: &Loaded, problem: &str, options: &Options, candidates: &mut [Candidate]) -> Result<()> {
+fn judge_verdicts(
+    loaded: &Loaded,
+    problem: &str,
+    options: &Options,
+    candidates: &mut [Candidate],
+) -> Result<()> {
     let stages = loaded.config.written_stages();
     for candidate in candidates {
         let mut prompts = Vec::new();
-        for &stage in stages.iter().filter(|stage| candidate.chain.get(**stage).is_some()) {
+        for &stage in stages
+            .iter()
+            .filter(|stage| candidate.chain.get(**stage).is_some())
+        {
             let prefix = candidate.chain.prefix(stage);
-            prompts.push(loaded.discriminator.encoder.verdict(problem, options.signature.as_deref(), &prefix)?);
+            prompts.push(loaded.discriminator.encoder.verdict(
+                problem,
+                options.signature.as_deref(),
+                &prefix,
+            )?);
         }
         candidate.verdicts = loaded.discriminator.verdicts(&prompts);
     }
@@ -189,11 +240,21 @@ fn blind_tests(
     tests: &mut Vec<(ParsedAttack, TestKind)>,
 ) -> Result<()> {
     let signature = shown_signature(options, candidates);
-    let prompt = loaded.discriminator.encoder.attack(problem, signature.as_deref(), None)?;
+    let prompt = loaded
+        .discriminator
+        .encoder
+        .attack(problem, signature.as_deref(), None)?;
     let sets = if options.samples > 1 { BLIND_SETS } else { 1 };
     for set in 0..sets as u64 {
         let temperature = if set == 0 { 0.0 } else { 0.8 };
-        write_tests(loaded, prompt.clone(), key.with_name("blind").with(set), temperature, TestKind::Blind, tests);
+        write_tests(
+            loaded,
+            prompt.clone(),
+            key.with_name("blind").with(set),
+            temperature,
+            TestKind::Blind,
+            tests,
+        );
     }
     Ok(())
 }
@@ -209,8 +270,19 @@ fn white_box_tests(
     if best.chain.get(Stage::Code).is_none() {
         return Ok(());
     }
-    let prompt = loaded.discriminator.encoder.attack(problem, options.signature.as_deref(), Some(&best.chain))?;
-    write_tests(loaded, prompt, key.with_name("white box"), 0.0, TestKind::WhiteBox, tests);
+    let prompt = loaded.discriminator.encoder.attack(
+        problem,
+        options.signature.as_deref(),
+        Some(&best.chain),
+    )?;
+    write_tests(
+        loaded,
+        prompt,
+        key.with_name("white box"),
+        0.0,
+        TestKind::WhiteBox,
+        tests,
+    );
     Ok(())
 }
 
@@ -224,8 +296,14 @@ fn write_tests(
     tests: &mut Vec<(ParsedAttack, TestKind)>,
 ) {
     let limit = loaded.config.sampling.attack_max_new_tokens;
-    for completion in loaded.discriminator.attack(&[(prompt, key)], limit, temperature, 1) {
-        for attack in parse_attacks(&completion.text, loaded.config.game.attacks_per_set).into_iter().flatten() {
+    for completion in loaded
+        .discriminator
+        .attack(&[(prompt, key)], limit, temperature, 1)
+    {
+        for attack in parse_attacks(&completion.text, loaded.config.game.attacks_per_set)
+            .into_iter()
+            .flatten()
+        {
             if tests.iter().all(|(known, _)| known.args != attack.args) {
                 tests.push((attack, kind));
             }
@@ -259,10 +337,17 @@ fn run_tests(loaded: &Loaded, candidates: &mut [Candidate], tests: &[(ParsedAtta
             mode: Mode::Pure,
         })
         .collect();
-    for (candidate, report) in candidates.iter_mut().zip(loaded.judge.sandbox().check_many(jobs)) {
+    for (candidate, report) in candidates
+        .iter_mut()
+        .zip(loaded.judge.sandbox().check_many(jobs))
+    {
         match report {
-            Ok(report) => candidate.outcomes.extend(report.tests.into_iter().map(|test| test.outcome)),
-            Err(_) => candidate.outcomes.extend(tests.iter().map(|_| Outcome::Malformed)),
+            Ok(report) => candidate
+                .outcomes
+                .extend(report.tests.into_iter().map(|test| test.outcome)),
+            Err(_) => candidate
+                .outcomes
+                .extend(tests.iter().map(|_| Outcome::Malformed)),
         }
     }
 }
@@ -270,16 +355,26 @@ fn run_tests(loaded: &Loaded, candidates: &mut [Candidate], tests: &[(ParsedAtta
 /// Ranks by dual agreement (CodeT, arXiv 2207.10397): candidates that pass the same tests agree, and a group's score is
 /// its size times the number of tests it passes. Ties go to the higher verdict.
 fn rank(candidates: &mut [Candidate], tests: usize) {
-    let passes: Vec<Vec<bool>> =
-        candidates.iter().map(|c| c.outcomes.iter().take(tests).map(Outcome::passed).collect()).collect();
+    let passes: Vec<Vec<bool>> = candidates
+        .iter()
+        .map(|c| c.outcomes.iter().take(tests).map(Outcome::passed).collect())
+        .collect();
     for (candidate, own) in candidates.iter_mut().zip(&passes) {
         let size = passes.iter().filter(|other| *other == own).count() as f64;
         let passed = own.iter().filter(|passed| **passed).count() as f64;
         // With code that runs nowhere there is nothing to agree on.
-        candidate.agreement = if candidate.code.is_some() { size * passed } else { -1.0 };
+        candidate.agreement = if candidate.code.is_some() {
+            size * passed
+        } else {
+            -1.0
+        };
     }
     let verdict = |c: &Candidate| f64::from(c.verdicts.last().copied().unwrap_or(0.0));
-    candidates.sort_by(|a, b| b.agreement.total_cmp(&a.agreement).then(verdict(b).total_cmp(&verdict(a))));
+    candidates.sort_by(|a, b| {
+        b.agreement
+            .total_cmp(&a.agreement)
+            .then(verdict(b).total_cmp(&verdict(a)))
+    });
 }
 
 #[cfg(test)]
@@ -289,13 +384,19 @@ mod tests {
     #[test]
     fn a_signature_in_the_text_is_found() {
         let text = "Add two numbers.\n  def add(a: int, b: int) -> int:\nReturn the sum.";
-        assert_eq!(signature_in(text).as_deref(), Some("def add(a: int, b: int) -> int"));
+        assert_eq!(
+            signature_in(text).as_deref(),
+            Some("def add(a: int, b: int) -> int")
+        );
         assert_eq!(signature_in("Implement two_sum"), None);
     }
 
     #[test]
     fn the_first_function_names_the_entry_point() {
-        assert_eq!(first_function("import re\ndef f(x):\n    def g(): pass\n").as_deref(), Some("f"));
+        assert_eq!(
+            first_function("import re\ndef f(x):\n    def g(): pass\n").as_deref(),
+            Some("f")
+        );
         assert_eq!(first_function("x = 1"), None);
     }
 }

@@ -56,10 +56,29 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn every_checkpoint_name_solves_a_problem_and_writes_its_results() {
-    for name in ["best", "final", "latest", "stage_3", "checkpoints/best", "step:185"] {
-        let args = ["--checkpoint", name, "--problem", "Implement two_sum", "--output", "results.json"];
+    for name in [
+        "best",
+        "final",
+        "latest",
+        "stage_3",
+        "checkpoints/best",
+        "step:185",
+    ] {
+        let args = [
+            "--checkpoint",
+            name,
+            "--problem",
+            "Implement two_sum",
+            "--output",
+            "results.json",
+        ];
         let output = inference(&args, b"");
-        assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{name}: {}",
+            text(&output.stderr)
+        );
         let results: serde_json::Value =
             serde_json::from_slice(&std::fs::read(TRAINED.join("results.json")).unwrap()).unwrap();
         assert_eq!(results["problem"], "Implement two_sum");
@@ -70,20 +89,59 @@ fn every_checkpoint_name_solves_a_problem_and_writes_its_results() {
 
 #[test]
 fn generated_tests_are_shown_with_outcomes_and_decide_the_exit_code() {
-    let output = inference(&["--json", "--generate-tests", "--samples", "3", "--seed", "4"], b"");
+    let output = inference(
+        &[
+            "--json",
+            "--generate-tests",
+            "--samples",
+            "3",
+            "--seed",
+            "4",
+        ],
+        b"",
+    );
     let results: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(results["candidates"].as_array().unwrap().len(), 3);
-    let failed = results["final_code"] == "" || results["tests"].as_array().unwrap().iter().any(|t| t["outcome"] != "Passed");
-    assert_eq!(output.status.code(), Some(if failed { 3 } else { 0 }), "{results:#}");
-    let again = inference(&["--json", "--generate-tests", "--samples", "3", "--seed", "4"], b"");
+    let failed = results["final_code"] == ""
+        || results["tests"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|t| t["outcome"] != "Passed");
+    assert_eq!(
+        output.status.code(),
+        Some(if failed { 3 } else { 0 }),
+        "{results:#}"
+    );
+    let again = inference(
+        &[
+            "--json",
+            "--generate-tests",
+            "--samples",
+            "3",
+            "--seed",
+            "4",
+        ],
+        b"",
+    );
     let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(results["reasoning_chain"], again["reasoning_chain"]);
 }
 
 #[test]
 fn a_benchmark_reports_pass_at_k() {
-    let output = inference(&["--benchmark", "problems/strings.jsonl", "--k", "1,2", "--json"], b"");
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect(&text(&output.stderr));
+    let output = inference(
+        &[
+            "--benchmark",
+            "problems/strings.jsonl",
+            "--k",
+            "1,2",
+            "--json",
+        ],
+        b"",
+    );
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}", text(&output.stderr)));
     assert_eq!(report["pass_at_k"].as_array().unwrap().len(), 2);
     assert_eq!(report["samples"], 2);
 }

@@ -13,8 +13,11 @@ use gauntlet::trainer::{Ending, Session};
 
 /// Trains a generator and a discriminator against each other, stage by stage, on code that is really executed.
 #[derive(Parser)]
-#[command(version, after_help = "Every key of the configuration can be set with --set; --help-config lists them.\n\
-    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted after a checkpoint was saved.")]
+#[command(
+    version,
+    after_help = "Every key of the configuration can be set with --set; --help-config lists them.\n\
+    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted after a checkpoint was saved."
+)]
 struct Args {
     /// Configuration file; defaults hold for what it leaves out.
     #[arg(long, value_name = "FILE")]
@@ -65,10 +68,22 @@ fn run(args: Args) -> Result<Exit> {
     let config = configure(&args).map_err(UsageError::new)?;
     check_device(&config.run.device)?;
     let runs = Runs::new(&config.run.output_dir);
-    let resume = args.resume.as_ref().or(config.checkpoint.resume_from.as_ref());
-    let resume = resume.map(|name| find(&runs, &config, name)).transpose()?.flatten();
-    let init_from = args.init_from.as_ref().or(config.checkpoint.init_from.as_ref());
-    let init_from = init_from.map(|name| runs.find(name, None)).transpose().map_err(UsageError::new)?;
+    let resume = args
+        .resume
+        .as_ref()
+        .or(config.checkpoint.resume_from.as_ref());
+    let resume = resume
+        .map(|name| find(&runs, &config, name))
+        .transpose()?
+        .flatten();
+    let init_from = args
+        .init_from
+        .as_ref()
+        .or(config.checkpoint.init_from.as_ref());
+    let init_from = init_from
+        .map(|name| runs.find(name, None))
+        .transpose()
+        .map_err(UsageError::new)?;
     if args.dry_run {
         println!("{}", serde_json::to_string_pretty(&config.to_json())?);
         let steps: u64 = config.planned_stages().map(|(_, steps)| steps).sum();
@@ -83,7 +98,10 @@ fn run(args: Args) -> Result<Exit> {
     let mut session = Session::open(config, resume, init_from, interrupted, &mut progress)?;
     match session.run()? {
         Ending::Interrupted { saved } => {
-            eprintln!("interrupted; saved {0}\ngo on with: train --resume {0}", saved.display());
+            eprintln!(
+                "interrupted; saved {0}\ngo on with: train --resume {0}",
+                saved.display()
+            );
             Ok(Exit::Interrupted)
         }
         Ending::Finished { last, summary } => {
@@ -92,9 +110,17 @@ fn run(args: Args) -> Result<Exit> {
                 println!("{}", serde_json::to_string_pretty(&summary)?);
             } else {
                 println!("\n{}", summary.table());
-                println!("checkpoints: {} (best, final, stage_0 .. stage_5)", checkpoints.display());
-                println!("try: cargo run --release --bin inference -- --checkpoint {}/best \\", checkpoints.display());
-                println!("       --problem \"Implement a function that reverses a string\" --generate-tests");
+                println!(
+                    "checkpoints: {} (best, final, stage_0 .. stage_5)",
+                    checkpoints.display()
+                );
+                println!(
+                    "try: cargo run --release --bin inference -- --checkpoint {}/best \\",
+                    checkpoints.display()
+                );
+                println!(
+                    "       --problem \"Implement a function that reverses a string\" --generate-tests"
+                );
             }
             Ok(Exit::Done)
         }
@@ -129,13 +155,18 @@ fn find(runs: &Runs, config: &Config, name: &str) -> Result<Option<Checkpoint>> 
     if name != "auto" {
         return Ok(Some(runs.find(name, None).map_err(UsageError::new)?));
     }
-    let found = runs.newest_valid(&config.run.name).map_err(|e| anyhow!(e))?;
+    let found = runs
+        .newest_valid(&config.run.name)
+        .map_err(|e| anyhow!(e))?;
     for skipped in &found.skipped {
         eprintln!("skipped {}: {}", skipped.path.display(), skipped.reason);
     }
     match &found.checkpoint {
         Some(checkpoint) => eprintln!("resuming {}", checkpoint.path().display()),
-        None => eprintln!("no checkpoint of run {:?} to resume; starting afresh", config.run.name),
+        None => eprintln!(
+            "no checkpoint of run {:?} to resume; starting afresh",
+            config.run.name
+        ),
     }
     Ok(found.checkpoint)
 }

@@ -28,6 +28,7 @@ mod format;
 mod manifest;
 mod names;
 mod opened;
+mod player_file;
 pub mod pt;
 pub mod report;
 mod resolve;
@@ -39,12 +40,11 @@ mod store;
 pub use architecture::{ArchitectureMismatch, Difference, NamedShape, check_architecture};
 pub use clock::{parse_utc, stamp, utc};
 pub use error::CheckpointError;
-pub use format::{
-    FORMAT_VERSION, Moments, OptimizerState, ParamGroup, PlayerFile, PlayerState, TensorInfo,
-};
+pub use format::{FORMAT_VERSION, Moments, OptimizerState, ParamGroup, PlayerState};
 pub use manifest::{CheckpointKind, FileRecord, MANIFEST, Manifest, Parent};
 pub use names::{BEST, LATEST};
 pub use opened::Checkpoint;
+pub use player_file::{PlayerFile, TensorInfo};
 pub use resolve::{Resumable, Runs, Skipped};
 pub use retention::{Candidate, Retention, RetentionError, Strategy};
 pub use save::{DISCRIMINATOR, GENERATOR, SaveJob, SaveRequest};

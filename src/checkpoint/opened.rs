@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::CheckpointError;
-use super::format::PlayerFile;
 use super::manifest::{FileRecord, MANIFEST, MAX_MANIFEST, Manifest, Parent};
+use super::player_file::PlayerFile;
 use super::pt::{Mapped, PtFile};
 use super::save::{DISCRIMINATOR, GENERATOR};
 use super::storage::{EntryKind, LocalStorage, Storage};

@@ -60,14 +60,21 @@ impl ModelConfig {
         ];
         for (key, value) in positive {
             if value < 1 {
-                return Err(ModelConfigError { key, value, reason: "must be at least 1".into() });
+                return Err(ModelConfigError {
+                    key,
+                    value,
+                    reason: "must be at least 1".into(),
+                });
             }
         }
         if self.num_attention_heads % self.num_key_value_heads != 0 {
             return Err(ModelConfigError {
                 key: "num_key_value_heads",
                 value: self.num_key_value_heads,
-                reason: format!("must divide num_attention_heads = {}", self.num_attention_heads),
+                reason: format!(
+                    "must divide num_attention_heads = {}",
+                    self.num_attention_heads
+                ),
             });
         }
         if self.head_dim % 2 != 0 {
@@ -84,7 +91,10 @@ impl ModelConfig {
     pub fn weight_shapes(&self) -> Vec<(String, Vec<i64>)> {
         let (h, i, d) = (self.hidden_size, self.intermediate_size, self.head_dim);
         let (q, kv) = (self.num_attention_heads * d, self.num_key_value_heads * d);
-        let mut shapes = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, h])];
+        let mut shapes = vec![(
+            "model.embed_tokens.weight".to_owned(),
+            vec![self.vocab_size, h],
+        )];
         for layer in 0..self.num_hidden_layers {
             let mut block = vec![("input_layernorm.weight", vec![h])];
             let projections = [
@@ -105,7 +115,11 @@ impl ModelConfig {
                 ("mlp.up_proj.weight", vec![i, h]),
                 ("mlp.down_proj.weight", vec![h, i]),
             ]);
-            shapes.extend(block.into_iter().map(|(name, shape)| (format!("model.layers.{layer}.{name}"), shape)));
+            shapes.extend(
+                block
+                    .into_iter()
+                    .map(|(name, shape)| (format!("model.layers.{layer}.{name}"), shape)),
+            );
         }
         shapes.push(("model.norm.weight".to_owned(), vec![h]));
         if !self.tie_word_embeddings {
@@ -116,7 +130,10 @@ impl ModelConfig {
 
     /// Number of weights.
     pub fn parameters(&self) -> i64 {
-        self.weight_shapes().iter().map(|(_, shape)| shape.iter().product::<i64>()).sum()
+        self.weight_shapes()
+            .iter()
+            .map(|(_, shape)| shape.iter().product::<i64>())
+            .sum()
     }
 }
 
@@ -146,12 +163,23 @@ mod tests {
     #[test]
     fn counts_every_weight_once() {
         // 40*16 + 2 * (16 + 16*16 + 2*8*16 + 16*16 + 16 + 3*32*16) + 16
-        assert_eq!(test_config().parameters(), 640 + 2 * (16 + 256 + 256 + 256 + 16 + 1536) + 16);
+        assert_eq!(
+            test_config().parameters(),
+            640 + 2 * (16 + 256 + 256 + 256 + 16 + 1536) + 16
+        );
     }
 
     #[test]
     fn heads_that_do_not_divide_are_refused_by_name() {
-        let error = ModelConfig { num_key_value_heads: 3, ..test_config() }.validate().unwrap_err();
-        assert!(error.to_string().contains("num_key_value_heads = 3"), "{error}");
+        let error = ModelConfig {
+            num_key_value_heads: 3,
+            ..test_config()
+        }
+        .validate()
+        .unwrap_err();
+        assert!(
+            error.to_string().contains("num_key_value_heads = 3"),
+            "{error}"
+        );
     }
 }

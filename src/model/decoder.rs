@@ -58,9 +58,16 @@ pub struct DecodeOptions {
 
 /// Decodes all requests; the result has one entry a request, each with one [`Sampled`] a segment reached (a truncated
 /// segment is the last one).
-pub fn decode(model: &Transformer, requests: &[Request], options: &DecodeOptions) -> Vec<Vec<Sampled>> {
+pub fn decode(
+    model: &Transformer,
+    requests: &[Request],
+    options: &DecodeOptions,
+) -> Vec<Vec<Sampled>> {
     gauntlet_shim::inference_mode(|| {
-        requests.chunks(options.batch_size.max(1)).flat_map(|chunk| decode_batch(model, chunk, options)).collect()
+        requests
+            .chunks(options.batch_size.max(1))
+            .flat_map(|chunk| decode_batch(model, chunk, options))
+            .collect()
     })
 }
 
@@ -77,7 +84,13 @@ struct Row<'a> {
 
 impl Row<'_> {
     /// Takes the token drawn for this row and says what to feed next; `None` once the row is complete.
-    fn next_token(&mut self, drawn: u32, logprob: f32, end_token: u32, longest: i64) -> Option<u32> {
+    fn next_token(
+        &mut self,
+        drawn: u32,
+        logprob: f32,
+        end_token: u32,
+        longest: i64,
+    ) -> Option<u32> {
         if let Some(token) = self.forced.pop_front() {
             return Some(token);
         }
@@ -91,9 +104,16 @@ impl Row<'_> {
         }
         self.current.truncated = !ended;
         self.done.push(std::mem::take(&mut self.current));
-        let next = self.request.segments.get(self.done.len()).filter(|_| ended)?;
+        let next = self
+            .request
+            .segments
+            .get(self.done.len())
+            .filter(|_| ended)?;
         if self.length + 1 + next.opening.len() as i64 >= longest {
-            self.done.push(Sampled { truncated: true, ..Sampled::default() });
+            self.done.push(Sampled {
+                truncated: true,
+                ..Sampled::default()
+            });
             return None;
         }
         self.forced.extend(&next.opening);
@@ -101,7 +121,11 @@ impl Row<'_> {
     }
 }
 
-fn decode_batch(model: &Transformer, requests: &[Request], options: &DecodeOptions) -> Vec<Vec<Sampled>> {
+fn decode_batch(
+    model: &Transformer,
+    requests: &[Request],
+    options: &DecodeOptions,
+) -> Vec<Vec<Sampled>> {
     let mut results: Vec<Vec<Sampled>> = vec![Vec::new(); requests.len()];
     let mut rows: Vec<Row> = requests
         .iter()
@@ -125,7 +149,10 @@ fn decode_batch(model: &Transformer, requests: &[Request], options: &DecodeOptio
     rows.retain(|row| {
         let fits = row.length < longest && row.length > 0;
         if !fits {
-            results[row.index] = vec![Sampled { truncated: true, ..Sampled::default() }];
+            results[row.index] = vec![Sampled {
+                truncated: true,
+                ..Sampled::default()
+            }];
         }
         fits
     });
@@ -134,20 +161,29 @@ fn decode_batch(model: &Transformer, requests: &[Request], options: &DecodeOptio
     }
     let (mut state, mut logits) = Batch::prefill(model, &rows);
     loop {
-        let uniforms: Vec<f64> = rows.iter().map(|row| row.request.key.uniform(row.sampled_tokens)).collect();
+        let uniforms: Vec<f64> = rows
+            .iter()
+            .map(|row| row.request.key.uniform(row.sampled_tokens))
+            .collect();
         let (tokens, logprobs) = sample(&logits, options.temperature, &uniforms);
         let feed: Vec<Option<u32>> = rows
             .iter_mut()
             .zip(tokens.iter().zip(&logprobs))
             .map(|(row, (token, logprob))| {
                 // A row that is complete but not yet dropped stays complete.
-                if row.done.last().is_some_and(|s| s.truncated) || row.done.len() == row.request.segments.len() {
+                if row.done.last().is_some_and(|s| s.truncated)
+                    || row.done.len() == row.request.segments.len()
+                {
                     return None;
                 }
                 row.next_token(*token, *logprob, options.end_token, longest)
             })
             .collect();
-        let active: Vec<i64> = (0i64..).zip(&feed).filter(|(_, token)| token.is_some()).map(|(i, _)| i).collect();
+        let active: Vec<i64> = (0i64..)
+            .zip(&feed)
+            .filter(|(_, token)| token.is_some())
+            .map(|(i, _)| i)
+            .collect();
         if active.is_empty() {
             break;
         }
@@ -156,7 +192,11 @@ fn decode_batch(model: &Transformer, requests: &[Request], options: &DecodeOptio
             state.select(&active);
             let mut kept = Vec::with_capacity(active.len());
             for (row, token) in rows.into_iter().zip(&feed) {
-                if token.is_some() { kept.push(row) } else { results[row.index] = row.done }
+                if token.is_some() {
+                    kept.push(row)
+                } else {
+                    results[row.index] = row.done
+                }
             }
             rows = kept;
             feed.into_iter().filter(Option::is_some).collect()
@@ -216,8 +256,12 @@ impl Batch {
         }
         let (u, t) = (u as i64, t as i64);
         let tokens = Tensor::from_slice(&tokens).view([u, t]).to_device(device);
-        let positions = Tensor::from_slice(&positions).view([u, t]).to_device(device);
-        let mask = Tensor::from_slice(&valid).view([u, 1, 1, capacity]).to_device(device);
+        let positions = Tensor::from_slice(&positions)
+            .view([u, t])
+            .to_device(device);
+        let mask = Tensor::from_slice(&valid)
+            .view([u, 1, 1, capacity])
+            .to_device(device);
         let causal = Tensor::full([t, t], f64::NEG_INFINITY, (Kind::Float, device)).triu(1);
         // A padding query sees its own column, since a row of minus infinities has no softmax; nobody reads it.
         let own = Tensor::eye(t, (Kind::Bool, device));
@@ -226,7 +270,11 @@ impl Batch {
         let hidden = model.forward_cached(&tokens, &positions, &prefill_mask, &mut cache);
         let last = model.logits(&hidden.select(1, t - 1));
         let parents = Tensor::from_slice(&parents).to_device(device);
-        let batch = Self { cache: cache.select(&parents), mask: mask.index_select(0, &parents), device };
+        let batch = Self {
+            cache: cache.select(&parents),
+            mask: mask.index_select(0, &parents),
+            device,
+        };
         (batch, last.index_select(0, &parents))
     }
 
@@ -240,14 +288,39 @@ impl Batch {
     fn step(&mut self, model: &Transformer, rows: &mut [Row], feed: &[Option<u32>]) -> Tensor {
         let column = self.cache.filled();
         let b = rows.len() as i64;
-        let tokens: Vec<i64> = feed.iter().map(|token| i64::from(token.unwrap_or(0))).collect();
-        let positions: Vec<i64> = rows.iter().zip(feed).map(|(row, token)| if token.is_some() { row.length } else { 0 }).collect();
-        let open: Vec<f32> = feed.iter().map(|t| if t.is_some() { 0.0 } else { f32::NEG_INFINITY }).collect();
-        self.mask.narrow(3, column, 1).copy_(&Tensor::from_slice(&open).view([b, 1, 1, 1]));
-        let on_device = |values: &[i64]| Tensor::from_slice(values).view([b, 1]).to_device(self.device);
+        let tokens: Vec<i64> = feed
+            .iter()
+            .map(|token| i64::from(token.unwrap_or(0)))
+            .collect();
+        let positions: Vec<i64> = rows
+            .iter()
+            .zip(feed)
+            .map(|(row, token)| if token.is_some() { row.length } else { 0 })
+            .collect();
+        let open: Vec<f32> = feed
+            .iter()
+            .map(|t| if t.is_some() { 0.0 } else { f32::NEG_INFINITY })
+            .collect();
+        self.mask
+            .narrow(3, column, 1)
+            .copy_(&Tensor::from_slice(&open).view([b, 1, 1, 1]));
+        let on_device = |values: &[i64]| {
+            Tensor::from_slice(values)
+                .view([b, 1])
+                .to_device(self.device)
+        };
         let mask = self.mask.narrow(3, 0, column + 1);
-        let hidden = model.forward_cached(&on_device(&tokens), &on_device(&positions), &mask, &mut self.cache);
-        for (row, _) in rows.iter_mut().zip(feed).filter(|(_, token)| token.is_some()) {
+        let hidden = model.forward_cached(
+            &on_device(&tokens),
+            &on_device(&positions),
+            &mask,
+            &mut self.cache,
+        );
+        for (row, _) in rows
+            .iter_mut()
+            .zip(feed)
+            .filter(|(_, token)| token.is_some())
+        {
             row.length += 1;
         }
         model.logits(&hidden.select(1, 0))
@@ -260,11 +333,24 @@ mod tests {
     use super::*;
 
     fn request(prompt: &[u32], sample: u64, segments: usize) -> Request {
-        let segments = (0..segments).map(|i| Segment { opening: vec![3 + i as u32, 9], max_new_tokens: 6 }).collect();
-        Request { prompt: prompt.to_vec(), segments, key: DrawKey::new(1).with(sample) }
+        let segments = (0..segments)
+            .map(|i| Segment {
+                opening: vec![3 + i as u32, 9],
+                max_new_tokens: 6,
+            })
+            .collect();
+        Request {
+            prompt: prompt.to_vec(),
+            segments,
+            key: DrawKey::new(1).with(sample),
+        }
     }
 
-    const OPTIONS: DecodeOptions = DecodeOptions { temperature: 1.0, end_token: 2, batch_size: 16 };
+    const OPTIONS: DecodeOptions = DecodeOptions {
+        temperature: 1.0,
+        end_token: 2,
+        batch_size: 16,
+    };
 
     /// The whole sequence a row ended with.
     fn sequence(request: &Request, sampled: &[Sampled]) -> Vec<i64> {
@@ -279,17 +365,24 @@ mod tests {
     #[test]
     fn logprobs_equal_those_of_a_plain_forward_pass() {
         let model = Transformer::init(&test_config(), 0.02, 11, Device::Cpu);
-        let requests: Vec<Request> = (0..6u64).map(|i| request(&[5, 6, 7, 8][..1 + i as usize % 4], i, 3)).collect();
+        let requests: Vec<Request> = (0..6u64)
+            .map(|i| request(&[5, 6, 7, 8][..1 + i as usize % 4], i, 3))
+            .collect();
         for (request, sampled) in requests.iter().zip(decode(&model, &requests, &OPTIONS)) {
             let tokens = sequence(request, &sampled);
             let input = Tensor::from_slice(&tokens).view([1, -1]);
-            let log_probs = model.logits(&model.forward(&input)).log_softmax(-1, Kind::Float);
+            let log_probs = model
+                .logits(&model.forward(&input))
+                .log_softmax(-1, Kind::Float);
             let mut at = request.prompt.len();
             for (segment, sampled) in request.segments.iter().zip(&sampled) {
                 at += segment.opening.len();
                 for (token, logprob) in sampled.tokens.iter().zip(&sampled.logprobs) {
                     let expected = log_probs.double_value(&[0, at as i64 - 1, i64::from(*token)]);
-                    assert!((expected - f64::from(*logprob)).abs() < 1e-4, "{expected} {logprob}");
+                    assert!(
+                        (expected - f64::from(*logprob)).abs() < 1e-4,
+                        "{expected} {logprob}"
+                    );
                     at += 1;
                 }
             }
@@ -299,7 +392,9 @@ mod tests {
     #[test]
     fn a_row_does_not_depend_on_its_batch() {
         let model = Transformer::init(&test_config(), 0.02, 11, Device::Cpu);
-        let requests: Vec<Request> = (0..5u64).map(|i| request(&[5, 6, 7][..1 + i as usize % 3], i, 2)).collect();
+        let requests: Vec<Request> = (0..5u64)
+            .map(|i| request(&[5, 6, 7][..1 + i as usize % 3], i, 2))
+            .collect();
         let together = decode(&model, &requests, &OPTIONS);
         for (request, sampled) in requests.iter().zip(&together) {
             let alone = decode(&model, std::slice::from_ref(request), &OPTIONS);
@@ -313,9 +408,15 @@ mod tests {
         let model = Transformer::init(&test_config(), 0.02, 11, Device::Cpu);
         let mut long = request(&[5], 0, 2);
         long.segments[0].max_new_tokens = 1;
-        let never = DecodeOptions { end_token: u32::MAX, ..OPTIONS };
+        let never = DecodeOptions {
+            end_token: u32::MAX,
+            ..OPTIONS
+        };
         let sampled = &decode(&model, &[long], &never)[0];
-        assert_eq!((sampled.len(), sampled[0].tokens.len(), sampled[0].truncated), (1, 1, true));
+        assert_eq!(
+            (sampled.len(), sampled[0].tokens.len(), sampled[0].truncated),
+            (1, 1, true)
+        );
         let too_long = request(&[5; 64], 0, 1);
         assert!(decode(&model, &[too_long], &never)[0][0].truncated);
     }

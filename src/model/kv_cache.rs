@@ -24,7 +24,12 @@ impl KvCache {
     pub fn new(config: &ModelConfig, batch: i64, capacity: i64, device: Device) -> Self {
         let shape = [batch, config.num_key_value_heads, capacity, config.head_dim];
         let empty = || Tensor::zeros(shape, (Kind::Float, device));
-        Self { layers: (0..config.num_hidden_layers).map(|_| (empty(), empty())).collect(), filled: 0 }
+        Self {
+            layers: (0..config.num_hidden_layers)
+                .map(|_| (empty(), empty()))
+                .collect(),
+            filled: 0,
+        }
     }
 
     /// Columns in use.
@@ -34,13 +39,26 @@ impl KvCache {
 
     /// Row `i` of the result is row `rows[i]` of this cache: forks a prefix, or drops finished rows.
     pub fn select(&self, rows: &Tensor) -> Self {
-        let layers = self.layers.iter().map(|(k, v)| (k.index_select(0, rows), v.index_select(0, rows))).collect();
-        Self { layers, filled: self.filled }
+        let layers = self
+            .layers
+            .iter()
+            .map(|(k, v)| (k.index_select(0, rows), v.index_select(0, rows)))
+            .collect();
+        Self {
+            layers,
+            filled: self.filled,
+        }
     }
 
     pub(super) fn layers_mut(&mut self) -> impl Iterator<Item = LayerCache<'_>> {
         let filled = self.filled;
-        self.layers.iter_mut().map(move |(keys, values)| LayerCache { keys, values, filled })
+        self.layers
+            .iter_mut()
+            .map(move |(keys, values)| LayerCache {
+                keys,
+                values,
+                filled,
+            })
     }
 
     pub(super) fn advance(&mut self, columns: i64) {
@@ -56,6 +74,9 @@ impl LayerCache<'_> {
             store.narrow(2, self.filled, added).copy_(fresh);
         }
         let total = self.filled + added;
-        (self.keys.narrow(2, 0, total), self.values.narrow(2, 0, total))
+        (
+            self.keys.narrow(2, 0, total),
+            self.values.narrow(2, 0, total),
+        )
     }
 }

@@ -26,7 +26,9 @@ fn padded_forward(model: &Transformer, sequences: &[&[u32]]) -> (Tensor, usize) 
             tokens[row * longest + column] = i64::from(*token);
         }
     }
-    let tokens = Tensor::from_slice(&tokens).view([sequences.len() as i64, longest as i64]).to_device(model.device());
+    let tokens = Tensor::from_slice(&tokens)
+        .view([sequences.len() as i64, longest as i64])
+        .to_device(model.device());
     (model.forward(&tokens), longest)
 }
 
@@ -44,7 +46,9 @@ pub fn span_logits(model: &Transformer, spans: &[Span]) -> (Tensor, Tensor) {
         }
     }
     let on_device = |values: &[i64]| Tensor::from_slice(values).to_device(model.device());
-    let rows = hidden.view([-1, model.config().hidden_size]).index_select(0, &on_device(&at));
+    let rows = hidden
+        .view([-1, model.config().hidden_size])
+        .index_select(0, &on_device(&at));
     (model.logits(&rows), on_device(&targets))
 }
 
@@ -52,15 +56,23 @@ pub fn span_logits(model: &Transformer, spans: &[Span]) -> (Tensor, Tensor) {
 pub fn span_logprobs(model: &Transformer, spans: &[Span], temperature: f64) -> Tensor {
     let (logits, targets) = span_logits(model, spans);
     let log_probs = (logits / temperature).log_softmax(-1, Kind::Float);
-    log_probs.gather(1, &targets.unsqueeze(1), false).squeeze_dim(1)
+    log_probs
+        .gather(1, &targets.unsqueeze(1), false)
+        .squeeze_dim(1)
 }
 
 /// Hidden states [B, C] at the last token of each sequence.
 pub fn last_hidden(model: &Transformer, sequences: &[&[u32]]) -> Tensor {
     let (hidden, longest) = padded_forward(model, sequences);
-    let at: Vec<i64> = sequences.iter().enumerate().map(|(row, s)| (row * longest + s.len()) as i64 - 1).collect();
+    let at: Vec<i64> = sequences
+        .iter()
+        .enumerate()
+        .map(|(row, s)| (row * longest + s.len()) as i64 - 1)
+        .collect();
     let at = Tensor::from_slice(&at).to_device(model.device());
-    hidden.view([-1, model.config().hidden_size]).index_select(0, &at)
+    hidden
+        .view([-1, model.config().hidden_size])
+        .index_select(0, &at)
 }
 
 #[cfg(test)]
@@ -74,13 +86,29 @@ mod tests {
     fn scores_do_not_depend_on_what_shares_the_batch() {
         let model = Transformer::init(&test_config(), 0.02, 5, Device::Cpu);
         let (long, short) = ([1u32, 2, 3, 4, 5, 6], [7u32, 8, 9]);
-        let spans = [Span { tokens: &long, range: 2..6 }, Span { tokens: &short, range: 1..3 }];
+        let spans = [
+            Span {
+                tokens: &long,
+                range: 2..6,
+            },
+            Span {
+                tokens: &short,
+                range: 1..3,
+            },
+        ];
         let together: Vec<f32> = Vec::try_from(span_logprobs(&model, &spans, 0.7)).unwrap();
         let alone: Vec<f32> = Vec::try_from(span_logprobs(&model, &spans[1..], 0.7)).unwrap();
         assert_eq!(together.len(), 6);
-        assert!(together[4..].iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-5));
+        assert!(
+            together[4..]
+                .iter()
+                .zip(&alone)
+                .all(|(a, b)| (a - b).abs() < 1e-5)
+        );
         let last = last_hidden(&model, &[&long, &short]);
-        let difference = (last.get(1) - last_hidden(&model, &[&short]).get(0)).abs().max();
+        let difference = (last.get(1) - last_hidden(&model, &[&short]).get(0))
+            .abs()
+            .max();
         assert!(f64::try_from(difference).unwrap() < 1e-5);
     }
 }

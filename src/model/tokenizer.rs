@@ -36,8 +36,13 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Reads the text of a `tokenizer.json`.
     pub fn from_json(json: &str) -> Result<Self, TokenizerError> {
-        let inner = json.parse::<tokenizers::Tokenizer>().map_err(|e| TokenizerError::Parse(e.to_string()))?;
-        Ok(Self { inner, json: json.to_owned() })
+        let inner = json
+            .parse::<tokenizers::Tokenizer>()
+            .map_err(|e| TokenizerError::Parse(e.to_string()))?;
+        Ok(Self {
+            inner,
+            json: json.to_owned(),
+        })
     }
 
     /// Reads a `tokenizer.json` file; the name `embedded` stands for [`EMBEDDED`].
@@ -45,8 +50,10 @@ impl Tokenizer {
         if path.as_os_str() == "embedded" {
             return Self::from_json(EMBEDDED);
         }
-        let json = std::fs::read_to_string(path)
-            .map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
+        let json = std::fs::read_to_string(path).map_err(|source| TokenizerError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         Self::from_json(&json)
     }
 
@@ -62,13 +69,17 @@ impl Tokenizer {
 
     /// The id of a special token.
     pub fn special(&self, token: &str) -> Result<u32, TokenizerError> {
-        self.inner.token_to_id(token).ok_or_else(|| TokenizerError::MissingToken(token.to_owned()))
+        self.inner
+            .token_to_id(token)
+            .ok_or_else(|| TokenizerError::MissingToken(token.to_owned()))
     }
 
     /// Token ids of `text`; special tokens in it are recognised.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = self.inner.encode_fast(text, false);
-        encoding.map(|e| e.get_ids().to_vec()).map_err(|e| TokenizerError::Encode(text.len(), e.to_string()))
+        encoding
+            .map(|e| e.get_ids().to_vec())
+            .map_err(|e| TokenizerError::Encode(text.len(), e.to_string()))
     }
 
     /// Text of `tokens`, special tokens left out. Bytes that are no UTF-8 become replacement characters.

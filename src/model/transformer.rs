@@ -68,7 +68,8 @@ impl Transformer {
                     Tensor::zeros(&shape, options)
                 } else {
                     let writes_residual = name.contains("o_proj") || name.contains("down_proj");
-                    Tensor::randn(&shape, options) * if writes_residual { residual } else { deviation }
+                    Tensor::randn(&shape, options)
+                        * if writes_residual { residual } else { deviation }
                 };
                 (name, tensor)
             })
@@ -78,20 +79,45 @@ impl Transformer {
 
     /// Builds the model on given weights, which must be exactly [`ModelConfig::weight_shapes`] in that order
     /// (checkpoint loading compares names and shapes before it comes here).
-    pub fn from_weights(config: &ModelConfig, weights: Vec<(String, Tensor)>, device: Device) -> Self {
+    pub fn from_weights(
+        config: &ModelConfig,
+        weights: Vec<(String, Tensor)>,
+        device: Device,
+    ) -> Self {
         let parameters: Vec<(String, Tensor)> = weights
             .into_iter()
-            .map(|(name, tensor)| (name, tensor.to_device(device).contiguous().set_requires_grad(true)))
+            .map(|(name, tensor)| {
+                (
+                    name,
+                    tensor
+                        .to_device(device)
+                        .contiguous()
+                        .set_requires_grad(true),
+                )
+            })
             .collect();
         let mut remaining = parameters.iter().map(|(_, tensor)| tensor.shallow_clone());
-        let mut next = || remaining.next().expect("one tensor for every name of weight_shapes");
+        let mut next = || {
+            remaining
+                .next()
+                .expect("one tensor for every name of weight_shapes")
+        };
         let embed_tokens = next();
         let layers = (0..config.num_hidden_layers)
             .map(|_| Layer {
                 input_norm: next(),
-                q_proj: Linear { weight: next(), bias: config.attention_bias.then(&mut next) },
-                k_proj: Linear { weight: next(), bias: config.attention_bias.then(&mut next) },
-                v_proj: Linear { weight: next(), bias: config.attention_bias.then(&mut next) },
+                q_proj: Linear {
+                    weight: next(),
+                    bias: config.attention_bias.then(&mut next),
+                },
+                k_proj: Linear {
+                    weight: next(),
+                    bias: config.attention_bias.then(&mut next),
+                },
+                v_proj: Linear {
+                    weight: next(),
+                    bias: config.attention_bias.then(&mut next),
+                },
                 o_proj: next(),
                 post_norm: next(),
                 gate_proj: next(),
@@ -100,7 +126,11 @@ impl Transformer {
             })
             .collect();
         let norm = next();
-        let lm_head = if config.tie_word_embeddings { embed_tokens.shallow_clone() } else { next() };
+        let lm_head = if config.tie_word_embeddings {
+            embed_tokens.shallow_clone()
+        } else {
+            next()
+        };
         Self {
             cos_sin: rotary_tables(config, device),
             config: config.clone(),
@@ -129,7 +159,11 @@ impl Transformer {
 
     /// A copy that shares nothing with this model and takes no gradient: the frozen KL anchor.
     pub fn frozen_copy(&self) -> Self {
-        let weights = self.parameters.iter().map(|(name, t)| (name.clone(), t.detach().copy())).collect();
+        let weights = self
+            .parameters
+            .iter()
+            .map(|(name, t)| (name.clone(), t.detach().copy()))
+            .collect();
         let copy = Self::from_weights(&self.config, weights, self.device());
         for (_, tensor) in &copy.parameters {
             let _ = tensor.set_requires_grad(false);
@@ -141,7 +175,10 @@ impl Transformer {
     /// so no real position sees it.
     pub fn forward(&self, tokens: &Tensor) -> Tensor {
         let time = tokens.size()[1];
-        let rotary = (self.cos_sin.0.narrow(0, 0, time), self.cos_sin.1.narrow(0, 0, time));
+        let rotary = (
+            self.cos_sin.0.narrow(0, 0, time),
+            self.cos_sin.1.narrow(0, 0, time),
+        );
         let mut hidden = self.embed(tokens);
         for layer in &self.layers {
             hidden = self.block(layer, hidden, &rotary, None, None);
@@ -151,11 +188,18 @@ impl Transformer {
 
     /// Hidden states [B, T, C] of `tokens` [B, T] at `positions` [B, T], appended to `cache`.
     /// `mask` is additive and broadcasts to [B, H, T, S + T].
-    pub fn forward_cached(&self, tokens: &Tensor, positions: &Tensor, mask: &Tensor, cache: &mut KvCache) -> Tensor {
+    pub fn forward_cached(
+        &self,
+        tokens: &Tensor,
+        positions: &Tensor,
+        mask: &Tensor,
+        cache: &mut KvCache,
+    ) -> Tensor {
         // [B, T, D] -> [B, 1, T, D], to broadcast over heads.
         let table = |t: &Tensor| {
             let (b, n) = positions.size2().expect("positions have two dimensions");
-            t.index_select(0, &positions.view([-1])).view([b, 1, n, self.config.head_dim])
+            t.index_select(0, &positions.view([-1]))
+                .view([b, 1, n, self.config.head_dim])
         };
         let rotary = (table(&self.cos_sin.0), table(&self.cos_sin.1));
         let mut hidden = self.embed(tokens);
@@ -180,7 +224,11 @@ impl Transformer {
     }
 
     fn rms_norm(&self, x: &Tensor, weight: &Tensor) -> Tensor {
-        x.rms_norm(self.config.hidden_size, Some(weight), self.config.rms_norm_eps)
+        x.rms_norm(
+            self.config.hidden_size,
+            Some(weight),
+            self.config.rms_norm_eps,
+        )
     }
 
     fn block(
@@ -194,7 +242,12 @@ impl Transformer {
         let c = &self.config;
         let (b, t) = (hidden.size()[0], hidden.size()[1]);
         let x = self.rms_norm(&hidden, &layer.input_norm);
-        let heads = |projection: &Linear, n: i64| projection.forward(&x).view([b, t, n, c.head_dim]).transpose(1, 2);
+        let heads = |projection: &Linear, n: i64| {
+            projection
+                .forward(&x)
+                .view([b, t, n, c.head_dim])
+                .transpose(1, 2)
+        };
         let q = rotate(&heads(&layer.q_proj, c.num_attention_heads), rotary);
         let mut k = rotate(&heads(&layer.k_proj, c.num_key_value_heads), rotary);
         let mut v = heads(&layer.v_proj, c.num_key_value_heads);
@@ -202,12 +255,23 @@ impl Transformer {
             (k, v) = cache.append(&k, &v);
         }
         let grouped = c.num_key_value_heads != c.num_attention_heads;
-        let attended =
-            Tensor::scaled_dot_product_attention(&q, &k, &v, mask, 0.0, mask.is_none(), None, grouped);
-        let attended = attended.transpose(1, 2).reshape([b, t, c.num_attention_heads * c.head_dim]);
+        let attended = Tensor::scaled_dot_product_attention(
+            &q,
+            &k,
+            &v,
+            mask,
+            0.0,
+            mask.is_none(),
+            None,
+            grouped,
+        );
+        let attended = attended
+            .transpose(1, 2)
+            .reshape([b, t, c.num_attention_heads * c.head_dim]);
         let hidden = hidden + attended.linear(&layer.o_proj, None::<Tensor>);
         let x = self.rms_norm(&hidden, &layer.post_norm);
-        let gated = x.linear(&layer.gate_proj, None::<Tensor>).silu() * x.linear(&layer.up_proj, None::<Tensor>);
+        let gated = x.linear(&layer.gate_proj, None::<Tensor>).silu()
+            * x.linear(&layer.up_proj, None::<Tensor>);
         hidden + gated.linear(&layer.down_proj, None::<Tensor>)
     }
 }
@@ -216,7 +280,8 @@ impl Transformer {
 /// (RoFormer, arXiv 2104.09864, in the half-rotation layout of the published Llama weights).
 fn rotary_tables(config: &ModelConfig, device: Device) -> (Tensor, Tensor) {
     let half = config.head_dim / 2;
-    let exponent = Tensor::arange(half, (Kind::Double, Device::Cpu)) * (2.0 / config.head_dim as f64);
+    let exponent =
+        Tensor::arange(half, (Kind::Double, Device::Cpu)) * (2.0 / config.head_dim as f64);
     let inverse_frequency = (exponent * -config.rope_theta.ln()).exp();
     let positions = Tensor::arange(config.max_position_embeddings, (Kind::Double, Device::Cpu));
     let angles = positions.outer(&inverse_frequency);
@@ -228,7 +293,10 @@ fn rotary_tables(config: &ModelConfig, device: Device) -> (Tensor, Tensor) {
 /// Applies rotary positions to `x` [B, H, T, D].
 fn rotate(x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Tensor {
     let half = x.size()[3] / 2;
-    let rotated = Tensor::cat(&[x.i((.., .., .., half..)).neg(), x.i((.., .., .., ..half))], 3);
+    let rotated = Tensor::cat(
+        &[x.i((.., .., .., half..)).neg(), x.i((.., .., .., ..half))],
+        3,
+    );
     x * cos + rotated * sin
 }
 
@@ -244,7 +312,12 @@ mod tests {
         let b = Tensor::from_slice(&[1i64, 2, 3, 9, 9, 9]).view([1, 6]);
         let (x, y) = (model.forward(&a), model.forward(&b));
         let difference = |from: i64, len: i64| {
-            f64::try_from((x.narrow(1, from, len) - y.narrow(1, from, len)).abs().max()).unwrap()
+            f64::try_from(
+                (x.narrow(1, from, len) - y.narrow(1, from, len))
+                    .abs()
+                    .max(),
+            )
+            .unwrap()
         };
         assert!(difference(0, 3) < 1e-6);
         assert!(difference(3, 3) > 1e-3);

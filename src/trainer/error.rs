@@ -48,7 +48,9 @@ pub enum TrainError {
     #[error(transparent)]
     Sandbox(#[from] Fault),
     /// A problem's own reference fails its tests.
-    #[error("problem {id}: its reference fails its own tests: {outcome}; repair the problem or take it out")]
+    #[error(
+        "problem {id}: its reference fails its own tests: {outcome}; repair the problem or take it out"
+    )]
     BadReference {
         /// The problem.
         id: String,
@@ -59,7 +61,9 @@ pub enum TrainError {
     #[error("no training problems: problems.composed is false and no written problem has split `train` in {}", .0.display())]
     NoProblems(PathBuf),
     /// A setting that may not change on resume did.
-    #[error("cannot resume {checkpoint}: {key} was {was} there and is {now} here; it decides the shape of the state")]
+    #[error(
+        "cannot resume {checkpoint}: {key} was {was} there and is {now} here; it decides the shape of the state"
+    )]
     Incompatible {
         /// The checkpoint.
         checkpoint: String,

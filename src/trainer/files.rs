@@ -20,7 +20,11 @@ pub struct RunFiles {
 impl RunFiles {
     /// Opens the logs in `dir` and writes config.json. With a `parent` run directory, its lines up to and including
     /// `step` come first, so that a resumed run's metrics.jsonl equals that of a run that was never interrupted.
-    pub fn open(dir: &Path, config: &Config, parent: Option<(&Path, u64)>) -> Result<Self, TrainError> {
+    pub fn open(
+        dir: &Path,
+        config: &Config,
+        parent: Option<(&Path, u64)>,
+    ) -> Result<Self, TrainError> {
         let log = |name: &str| match parent {
             Some((parent, step)) if parent.join(name).is_file() => {
                 JsonlLog::continue_from(&parent.join(name), &dir.join(name), step)

@@ -11,6 +11,8 @@
 mod error;
 mod files;
 mod game;
+mod measure;
+mod open;
 mod play;
 mod players;
 mod scoring;
@@ -19,8 +21,9 @@ mod state;
 mod summary;
 
 pub use error::TrainError;
+pub use open::{checkpoint_encoder, device, limits, problems_dir};
 pub use play::frozen_bank;
 pub use players::{Players, game_options, model_config, warmup_options};
-pub use session::{Ending, Observer, Session, Silent, checkpoint_encoder, device, limits, problems_dir};
+pub use session::{Ending, Observer, Session, Silent};
 pub use state::{CheckpointRef, Phase, PlayerTotals, TrainerState};
 pub use summary::{StageRow, Summary};

@@ -80,24 +80,50 @@ pub struct Table<'a> {
 
 impl Table<'_> {
     /// Plays one step of `stage` on `problems`. A problem whose shared prefix was truncated is left out.
-    pub fn play(&self, problems: Vec<Problem>, stage: Stage, step: u64) -> Result<Vec<Round>, EncodingError> {
+    pub fn play(
+        &self,
+        problems: Vec<Problem>,
+        stage: Stage,
+        step: u64,
+    ) -> Result<Vec<Round>, EncodingError> {
         let mut rounds = self.rollouts(problems, stage, step)?;
         let golds = {
-            let cases: Vec<Case> = rounds.iter().flat_map(|r| r.cases(&r.problem.tests)).collect();
+            let cases: Vec<Case> = rounds
+                .iter()
+                .flat_map(|r| r.cases(&r.problem.tests))
+                .collect();
             self.judge.run(&cases)
         };
-        assign(&mut rounds, golds, |candidate, judgement| candidate.gold = judgement);
+        assign(&mut rounds, golds, |candidate, judgement| {
+            candidate.gold = judgement
+        });
         if let Some(discriminator) = self.discriminator {
             self.attacks(discriminator, &mut rounds, step)?;
         }
         for round in &mut rounds {
             let limit = self.config.game.replay_limit;
-            round.replays = self.mistakes.replay(&round.problem.id, limit, self.key.with(step).value());
+            round.replays =
+                self.mistakes
+                    .replay(&round.problem.id, limit, self.key.with(step).value());
         }
-        let attacked = self.judge.run(&rounds.iter().flat_map(|r| r.cases(&r.pool_tests)).collect::<Vec<_>>());
-        assign(&mut rounds, attacked, |candidate, judgement| candidate.attacked = judgement);
-        let replayed = self.judge.run(&rounds.iter().flat_map(|r| r.cases(&r.replays)).collect::<Vec<_>>());
-        assign(&mut rounds, replayed, |candidate, judgement| candidate.replayed = judgement);
+        let attacked = self.judge.run(
+            &rounds
+                .iter()
+                .flat_map(|r| r.cases(&r.pool_tests))
+                .collect::<Vec<_>>(),
+        );
+        assign(&mut rounds, attacked, |candidate, judgement| {
+            candidate.attacked = judgement
+        });
+        let replayed = self.judge.run(
+            &rounds
+                .iter()
+                .flat_map(|r| r.cases(&r.replays))
+                .collect::<Vec<_>>(),
+        );
+        assign(&mut rounds, replayed, |candidate, judgement| {
+            candidate.replayed = judgement
+        });
         self.meet_bank(&mut rounds);
         Ok(rounds)
     }
@@ -116,7 +142,12 @@ impl Table<'_> {
 
     /// The generator's groups: one frozen prefix a problem, `group_size` completions of `stage`, and continuations to
     /// code.
-    fn rollouts(&self, problems: Vec<Problem>, stage: Stage, step: u64) -> Result<Vec<Round>, EncodingError> {
+    fn rollouts(
+        &self,
+        problems: Vec<Problem>,
+        stage: Stage,
+        step: u64,
+    ) -> Result<Vec<Round>, EncodingError> {
         let (game, sampling) = (&self.config.game, self.sampling());
         let written = self.config.written_stages();
         let at = written.iter().position(|&s| s == stage).unwrap_or(0);
@@ -134,23 +165,39 @@ impl Table<'_> {
             let prompt = self.generator.encoder.problem_prompt(problem)?;
             // Branch and sample that no member of a group has.
             let key = self.draw_key(&key(problem, u32::MAX, u32::MAX));
-            starts.push(ChainStart { prompt, chain: Chain::default(), key });
+            starts.push(ChainStart {
+                prompt,
+                chain: Chain::default(),
+                key,
+            });
         }
         let prefixes = self.generator.write(&starts, earlier, &sampling)?;
         let mut members: Vec<(Problem, ChainStart)> = Vec::new();
         for ((problem, start), prefix) in problems.into_iter().zip(starts).zip(prefixes) {
             if !prefix.truncated() {
-                members.push((problem, ChainStart { chain: prefix, ..start }));
+                members.push((
+                    problem,
+                    ChainStart {
+                        chain: prefix,
+                        ..start
+                    },
+                ));
             }
         }
         // With one continuation a row is decoded from the trained stage to the code in one go.
         let in_one_go = game.continuations == 1 || later.is_empty();
-        let first: &[Stage] = if in_one_go { &written[at..] } else { &written[at..=at] };
+        let first: &[Stage] = if in_one_go {
+            &written[at..]
+        } else {
+            &written[at..=at]
+        };
         let group: Vec<ChainStart> = members
             .iter()
             .flat_map(|(problem, start)| {
-                (0..game.group_size as u32)
-                    .map(|sample| ChainStart { key: self.draw_key(&key(problem, 0, sample)), ..start.clone() })
+                (0..game.group_size as u32).map(|sample| ChainStart {
+                    key: self.draw_key(&key(problem, 0, sample)),
+                    ..start.clone()
+                })
             })
             .collect();
         let chains = self.generator.write(&group, first, &sampling)?;
@@ -162,23 +209,31 @@ impl Table<'_> {
         let mut rounds = Vec::with_capacity(members.len());
         let mut rows = chains.into_iter().zip(branches);
         for (problem, start) in members {
-            let prompt_tokens = self.generator.stage_prompt(&start.prompt, &start.chain, stage)?;
+            let prompt_tokens = self
+                .generator
+                .stage_prompt(&start.prompt, &start.chain, stage)?;
             let mut round = Round::new(problem);
             for (sample, (chain, branches)) in rows.by_ref().take(game.group_size).enumerate() {
                 let rollout = Rollout {
                     key: key(&round.problem, 0, sample as u32),
                     prompt_tokens: prompt_tokens.clone(),
                     chain: chain.prefix(stage),
-                    continuations: if later.is_empty() { Vec::new() } else { branches.clone() },
+                    continuations: if later.is_empty() {
+                        Vec::new()
+                    } else {
+                        branches.clone()
+                    },
                 };
-                round.candidates.extend(branches.into_iter().map(|chain| Candidate {
-                    rollout: sample,
-                    code: self.generator.encoder.code(&chain),
-                    chain,
-                    gold: Judgement::NoCode,
-                    attacked: Judgement::NoCode,
-                    replayed: Judgement::NoCode,
-                }));
+                round
+                    .candidates
+                    .extend(branches.into_iter().map(|chain| Candidate {
+                        rollout: sample,
+                        code: self.generator.encoder.code(&chain),
+                        chain,
+                        gold: Judgement::NoCode,
+                        attacked: Judgement::NoCode,
+                        replayed: Judgement::NoCode,
+                    }));
                 round.rollouts.push(rollout);
             }
             rounds.push(round);
@@ -210,12 +265,23 @@ impl Table<'_> {
         let mut written = self.generator.write(&starts, later, sampling)?.into_iter();
         Ok(chains
             .iter()
-            .map(|chain| if chain.truncated() { vec![chain.clone()] } else { written.by_ref().take(branches).collect() })
+            .map(|chain| {
+                if chain.truncated() {
+                    vec![chain.clone()]
+                } else {
+                    written.by_ref().take(branches).collect()
+                }
+            })
             .collect())
     }
 
     /// The discriminator's groups: one target a problem, preferably a candidate that gold does not catch.
-    fn attacks(&self, discriminator: &Discriminator, rounds: &mut [Round], step: u64) -> Result<(), EncodingError> {
+    fn attacks(
+        &self,
+        discriminator: &Discriminator,
+        rounds: &mut [Round],
+        step: u64,
+    ) -> Result<(), EncodingError> {
         let game = &self.config.game;
         let mut prompts = Vec::new();
         let mut targets = Vec::new();
@@ -232,23 +298,41 @@ impl Table<'_> {
             let chain = target.map(|i| &round.candidates[i].chain);
             let prompt = discriminator.encoder.attack_prompt(&round.problem, chain)?;
             for sample in 0..game.discriminator_group_size as u32 {
-                let key = RolloutKey { sample, ..key.clone() };
+                let key = RolloutKey {
+                    sample,
+                    ..key.clone()
+                };
                 prompts.push((prompt.clone(), self.draw_key(&key)));
                 targets.push((key, target));
             }
         }
         let sampling = &self.config.sampling;
         let batch = self.config.evaluation.batch_size;
-        let completions = discriminator.attack(&prompts, sampling.attack_max_new_tokens, sampling.temperature, batch);
-        let mut sets = prompts.into_iter().zip(targets).zip(completions).map(|(((prompt_tokens, _), (key, target)), completion)| {
-            let attacks = parse_attacks(&completion.text, game.attacks_per_set);
-            AttackSet { key, prompt_tokens, completion, target, attacks }
-        });
+        let completions = discriminator.attack(
+            &prompts,
+            sampling.attack_max_new_tokens,
+            sampling.temperature,
+            batch,
+        );
+        let mut sets = prompts.into_iter().zip(targets).zip(completions).map(
+            |(((prompt_tokens, _), (key, target)), completion)| {
+                let attacks = parse_attacks(&completion.text, game.attacks_per_set);
+                AttackSet {
+                    key,
+                    prompt_tokens,
+                    completion,
+                    target,
+                    attacks,
+                }
+            },
+        );
         for round in rounds.iter_mut() {
             round.sets = sets.by_ref().take(game.discriminator_group_size).collect();
         }
-        let asked: Vec<_> =
-            rounds.iter().flat_map(|r| r.sets.iter().map(move |set| (&r.problem, &set.attacks[..]))).collect();
+        let asked: Vec<_> = rounds
+            .iter()
+            .flat_map(|r| r.sets.iter().map(move |set| (&r.problem, &set.attacks[..])))
+            .collect();
         let mut checked = self.judge.check_attacks(&asked).into_iter();
         for round in rounds.iter_mut() {
             round.checked = checked.by_ref().take(round.sets.len()).collect();
@@ -266,7 +350,11 @@ impl Table<'_> {
         }
         let with_code = |i: &usize| round.candidates[*i].code.is_some();
         let all: Vec<usize> = (0..round.candidates.len()).filter(with_code).collect();
-        let passing: Vec<usize> = all.iter().copied().filter(|&i| round.candidates[i].gold.passed()).collect();
+        let passing: Vec<usize> = all
+            .iter()
+            .copied()
+            .filter(|&i| round.candidates[i].gold.passed())
+            .collect();
         let among = if passing.is_empty() { all } else { passing };
         (!among.is_empty()).then(|| among[(key.uniform(1) * among.len() as f64) as usize])
     }
@@ -287,7 +375,11 @@ impl Table<'_> {
             .iter()
             .zip(&banks)
             .flat_map(|(round, bank)| {
-                bank.iter().map(|code| Case { problem: &round.problem, code: Some(code), tests: &round.pool_tests })
+                bank.iter().map(|code| Case {
+                    problem: &round.problem,
+                    code: Some(code),
+                    tests: &round.pool_tests,
+                })
             })
             .collect();
         let mut judged = self.judge.run(&cases).into_iter();
@@ -300,7 +392,10 @@ impl Table<'_> {
 /// Plausible bugs of a problem: mutants of its reference, the same ones every time.
 pub fn frozen_bank(problem: &Problem, limit: usize) -> Vec<String> {
     let seed = DrawKey::new(0).with_name(&problem.reference).value();
-    mutants(&problem.reference, limit, seed).into_iter().map(|mutant| mutant.code).collect()
+    mutants(&problem.reference, limit, seed)
+        .into_iter()
+        .map(|mutant| mutant.code)
+        .collect()
 }
 
 /// The key of the draws that make one piece of sampled work.
@@ -344,13 +439,23 @@ impl Round {
     }
 
     fn cases<'a>(&'a self, tests: &'a [Test]) -> impl Iterator<Item = Case<'a>> {
-        self.candidates.iter().map(move |c| Case { problem: &self.problem, code: c.code.as_deref(), tests })
+        self.candidates.iter().map(move |c| Case {
+            problem: &self.problem,
+            code: c.code.as_deref(),
+            tests,
+        })
     }
 }
 
 /// Hands judgements, listed candidate by candidate, to the candidates.
-fn assign(rounds: &mut [Round], judgements: Vec<Judgement>, mut put: impl FnMut(&mut Candidate, Judgement)) {
-    let candidates = rounds.iter_mut().flat_map(|round| round.candidates.iter_mut());
+fn assign(
+    rounds: &mut [Round],
+    judgements: Vec<Judgement>,
+    mut put: impl FnMut(&mut Candidate, Judgement),
+) {
+    let candidates = rounds
+        .iter_mut()
+        .flat_map(|round| round.candidates.iter_mut());
     for (candidate, judgement) in candidates.zip(judgements) {
         put(candidate, judgement);
     }

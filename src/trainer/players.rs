@@ -37,7 +37,9 @@ pub fn model_config(model: &Model, vocab_size: usize) -> ModelConfig {
         num_hidden_layers: int(model.num_hidden_layers),
         num_attention_heads: int(model.num_attention_heads),
         num_key_value_heads: int(model.num_key_value_heads),
-        head_dim: int(model.head_dim.unwrap_or(model.hidden_size / model.num_attention_heads.max(1))),
+        head_dim: int(model
+            .head_dim
+            .unwrap_or(model.hidden_size / model.num_attention_heads.max(1))),
         max_position_embeddings: int(model.max_position_embeddings),
         rms_norm_eps: model.rms_norm_eps,
         rope_theta: model.rope_theta,
@@ -48,7 +50,10 @@ pub fn model_config(model: &Model, vocab_size: usize) -> ModelConfig {
 
 /// AdamW as the warm-up uses it; the game has its own settings.
 pub fn warmup_options(config: &Config) -> AdamWOptions {
-    AdamWOptions { weight_decay: config.warmup.weight_decay, ..game_options(config) }
+    AdamWOptions {
+        weight_decay: config.warmup.weight_decay,
+        ..game_options(config)
+    }
 }
 
 /// AdamW as the game uses it.
@@ -71,17 +76,30 @@ impl Players {
         let make = |model: &Model, role: &str| {
             // LibTorch takes a signed seed.
             let seed = key.with_name(role).value() >> 1;
-            Transformer::init(&model_config(model, vocab), model.initializer_range, seed, device)
+            Transformer::init(
+                &model_config(model, vocab),
+                model.initializer_range,
+                seed,
+                device,
+            )
         };
-        let generator =
-            Generator { model: make(&config.generator_model(), "generator"), encoder: Arc::clone(encoder) };
-        let discriminator =
-            Discriminator::new(make(&config.discriminator_model(), "discriminator"), Arc::clone(encoder));
+        let generator = Generator {
+            model: make(&config.generator_model(), "generator"),
+            encoder: Arc::clone(encoder),
+        };
+        let discriminator = Discriminator::new(
+            make(&config.discriminator_model(), "discriminator"),
+            Arc::clone(encoder),
+        );
         Self::with_fresh_optimizers(generator, discriminator, warmup_options(config))
     }
 
     /// Given models with optimizers that remember nothing.
-    pub fn with_fresh_optimizers(generator: Generator, discriminator: Discriminator, options: AdamWOptions) -> Self {
+    pub fn with_fresh_optimizers(
+        generator: Generator,
+        discriminator: Discriminator,
+        options: AdamWOptions,
+    ) -> Self {
         Self {
             generator_optimizer: AdamW::new(generator.model.parameters(), options),
             discriminator_optimizer: AdamW::new(&discriminator.parameters(), options),
@@ -97,23 +115,54 @@ impl Players {
     }
 
     /// Takes over saved moments.
-    pub fn load_optimizers(&mut self, generator: OptimizerState, discriminator: OptimizerState) -> Result<(), OptimizerError> {
-        self.generator_optimizer.load_state(&adamw_state(generator))?;
-        self.discriminator_optimizer.load_state(&adamw_state(discriminator))
+    pub fn load_optimizers(
+        &mut self,
+        generator: OptimizerState,
+        discriminator: OptimizerState,
+    ) -> Result<(), OptimizerError> {
+        self.generator_optimizer
+            .load_state(&adamw_state(generator))?;
+        self.discriminator_optimizer
+            .load_state(&adamw_state(discriminator))
     }
 
     /// The generator's state for a checkpoint.
     pub fn generator_state(&self, stage_id: u8, learning_rate: f64, metrics: &Json) -> PlayerState {
-        let weights = self.generator.model.parameters().iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
+        let weights = self
+            .generator
+            .model
+            .parameters()
+            .iter()
+            .map(|(n, t)| (n.clone(), t.shallow_clone()))
+            .collect();
         let config = self.generator.model.config();
-        player_state(weights, &self.generator_optimizer, config, stage_id, learning_rate, metrics)
+        player_state(
+            weights,
+            &self.generator_optimizer,
+            config,
+            stage_id,
+            learning_rate,
+            metrics,
+        )
     }
 
     /// The discriminator's state for a checkpoint.
-    pub fn discriminator_state(&self, stage_id: u8, learning_rate: f64, metrics: &Json) -> PlayerState {
+    pub fn discriminator_state(
+        &self,
+        stage_id: u8,
+        learning_rate: f64,
+        metrics: &Json,
+    ) -> PlayerState {
         let config = self.discriminator.model.config();
         let weights = self.discriminator.parameters();
-        player_state(weights, &self.discriminator_optimizer, config, stage_id, learning_rate, metrics)
+        player_state(
+            weights,
+            &self.discriminator_optimizer,
+            config,
+            stage_id,
+            learning_rate,
+            metrics,
+        )
     }
 }
 
@@ -132,7 +181,12 @@ fn player_state(
         .into_iter()
         .zip(state.steps)
         .zip(state.exp_avg.into_iter().zip(state.exp_avg_sq))
-        .map(|((name, step), (exp_avg, exp_avg_sq))| Moments { name, step: step.double_value(&[]) as u64, exp_avg, exp_avg_sq })
+        .map(|((name, step), (exp_avg, exp_avg_sq))| Moments {
+            name,
+            step: step.double_value(&[]) as u64,
+            exp_avg,
+            exp_avg_sq,
+        })
         .collect();
     let group = ParamGroup {
         lr: learning_rate,
@@ -143,7 +197,9 @@ fn player_state(
     };
     PlayerState {
         model_state_dict: weights,
-        optimizer: Some(OptimizerState { groups: vec![group] }),
+        optimizer: Some(OptimizerState {
+            groups: vec![group],
+        }),
         stage_id: i64::from(stage_id),
         metrics: metrics.clone(),
         model_config: serde_json::to_value(config).expect("a model configuration is plain data"),
@@ -152,10 +208,16 @@ fn player_state(
 }
 
 fn adamw_state(state: OptimizerState) -> AdamWState {
-    let mut all = AdamWState { names: Vec::new(), steps: Vec::new(), exp_avg: Vec::new(), exp_avg_sq: Vec::new() };
+    let mut all = AdamWState {
+        names: Vec::new(),
+        steps: Vec::new(),
+        exp_avg: Vec::new(),
+        exp_avg_sq: Vec::new(),
+    };
     for moments in state.groups.into_iter().flat_map(|group| group.params) {
         all.names.push(moments.name);
-        all.steps.push(Tensor::from(moments.step as f64).to_kind(Kind::Float));
+        all.steps
+            .push(Tensor::from(moments.step as f64).to_kind(Kind::Float));
         all.exp_avg.push(moments.exp_avg);
         all.exp_avg_sq.push(moments.exp_avg_sq);
     }

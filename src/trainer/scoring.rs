@@ -5,10 +5,12 @@ use crate::config::Config;
 use crate::metrics::PlayerReport;
 use crate::mistake_book::{Mistake, MistakeBook};
 use crate::rewards::{
-    Cell, Opponent, Trial, discriminator_reward, generator_reward, shape, verdict_target, wrong_candidates,
+    Cell, Opponent, Trial, discriminator_reward, generator_reward, shape, verdict_target,
+    wrong_candidates,
 };
 use crate::rollout::{
-    AttackSet, Mask, Reward, Rollout, Scored, ScoredAttackSet, ScoredRollout, TrainSequence, Trainable, Validity,
+    AttackSet, Mask, Reward, Rollout, Scored, ScoredAttackSet, ScoredRollout, TrainSequence,
+    Trainable, Validity,
 };
 
 use super::play::{Candidate, Round};
@@ -48,7 +50,8 @@ impl Round {
             .iter()
             .enumerate()
             .map(|(i, rollout)| {
-                let trials: Vec<Result<Trial, Mask>> = self.candidates_of(i).map(Candidate::trial).collect();
+                let trials: Vec<Result<Trial, Mask>> =
+                    self.candidates_of(i).map(Candidate::trial).collect();
                 verdict_targets.push(verdict_target(&trials));
                 let reward = match rollout.completion().truncated() {
                     true => Err(Mask::Truncated),
@@ -60,17 +63,36 @@ impl Round {
                     Some(verdict) => shape(reward, verdict, scales.verdict_auc, weight),
                     None => reward,
                 };
-                Scored { rollout: rollout.clone(), reward: reward.map(shaped) }
+                Scored {
+                    rollout: rollout.clone(),
+                    reward: reward.map(shaped),
+                }
             })
             .collect();
-        ScoredRound { rollouts, sets: self.score_sets(scales, config), verdict_targets, kills: self.kills() }
+        ScoredRound {
+            rollouts,
+            sets: self.score_sets(scales, config),
+            verdict_targets,
+            kills: self.kills(),
+        }
     }
 
     fn score_sets(&self, scales: &Scales, config: &Config) -> Vec<ScoredAttackSet> {
-        let trials: Vec<Trial> = self.candidates.iter().filter_map(|c| c.trial().ok()).collect();
+        let trials: Vec<Trial> = self
+            .candidates
+            .iter()
+            .filter_map(|c| c.trial().ok())
+            .collect();
         let mut opponents = wrong_candidates(&trials);
         if opponents.is_empty() {
-            opponents = self.bank.iter().map(|judged| Opponent { weight: 1.0, attacks: cells(judged) }).collect();
+            opponents = self
+                .bank
+                .iter()
+                .map(|judged| Opponent {
+                    weight: 1.0,
+                    attacks: cells(judged),
+                })
+                .collect();
         }
         // A bank member whose run was masked says nothing.
         opponents.retain(|opponent| opponent.attacks.len() == self.pool.len());
@@ -81,16 +103,35 @@ impl Round {
             .map(|(i, (set, checked))| {
                 let truncated = set.completion.truncated();
                 let limit = config.game.attacks_per_set;
-                let reward = discriminator_reward(i, truncated, checked, &self.pool, &opponents, limit, scales.alpha);
-                Scored { rollout: set.clone(), reward }
+                let reward = discriminator_reward(
+                    i,
+                    truncated,
+                    checked,
+                    &self.pool,
+                    &opponents,
+                    limit,
+                    scales.alpha,
+                );
+                Scored {
+                    rollout: set.clone(),
+                    reward,
+                }
             })
             .collect()
     }
 
     /// For each set and line the number of candidates that the line kills.
     fn kills(&self) -> Vec<Vec<usize>> {
-        let rows: Vec<Vec<bool>> = self.candidates.iter().map(|c| c.attacked.passes()).collect();
-        let mut kills: Vec<Vec<usize>> = self.checked.iter().map(|lines| vec![0; lines.len()]).collect();
+        let rows: Vec<Vec<bool>> = self
+            .candidates
+            .iter()
+            .map(|c| c.attacked.passes())
+            .collect();
+        let mut kills: Vec<Vec<usize>> = self
+            .checked
+            .iter()
+            .map(|lines| vec![0; lines.len()])
+            .collect();
         for (i, pooled) in self.pool.iter().enumerate() {
             let killed = rows.iter().filter(|row| row.get(i) == Some(&false)).count();
             for source in &pooled.sources {
@@ -112,7 +153,10 @@ impl Round {
                         expected: pooled.attack.expected.clone(),
                         killed: candidate.code.clone().unwrap_or_default(),
                         step,
-                        by: format!("step_{step:06}/set_{}", pooled.sources.first().map_or(0, |s| s.set)),
+                        by: format!(
+                            "step_{step:06}/set_{}",
+                            pooled.sources.first().map_or(0, |s| s.set)
+                        ),
                     }));
                 }
             }
@@ -122,7 +166,11 @@ impl Round {
 }
 
 fn cells(judgement: &crate::judge::Judgement) -> Vec<Cell> {
-    judgement.passes().into_iter().map(|passed| if passed { Cell::Passed } else { Cell::Failed }).collect()
+    judgement
+        .passes()
+        .into_iter()
+        .map(|passed| if passed { Cell::Passed } else { Cell::Failed })
+        .collect()
 }
 
 /// The two players' reports and sequences of one step.
@@ -140,19 +188,40 @@ pub struct Batch {
 /// Advantages of groups of one player, as training sequences.
 pub fn estimate_groups<R: Trainable>(groups: Vec<Vec<Scored<R>>>) -> Batch {
     let all = groups.iter().map(Vec::len).sum();
-    let rewards: Vec<Result<Reward, Mask>> = groups.iter().flatten().map(|scored| scored.reward.clone()).collect();
+    let rewards: Vec<Result<Reward, Mask>> = groups
+        .iter()
+        .flatten()
+        .map(|scored| scored.reward.clone())
+        .collect();
     let mut report = PlayerReport::new(&rewards);
     report.groups = groups.len();
     let mut sequences = Vec::new();
     let mut advantages = Vec::new();
     for group in groups {
-        let Group { members, skipped, .. } = estimate(group);
+        let Group {
+            members, skipped, ..
+        } = estimate(group);
         report.skipped_groups += usize::from(skipped.is_some());
-        advantages.push(members.iter().map(|m| (m.rollout.key().sample, m.advantage)).collect());
+        advantages.push(
+            members
+                .iter()
+                .map(|m| (m.rollout.key().sample, m.advantage))
+                .collect(),
+        );
         // Equal to the mean: nothing to learn, and no forward pass to pay for.
-        sequences.extend(members.iter().filter(|m| m.advantage != 0.0).map(TrainSequence::new));
+        sequences.extend(
+            members
+                .iter()
+                .filter(|m| m.advantage != 0.0)
+                .map(TrainSequence::new),
+        );
     }
-    Batch { sequences, all, report, advantages }
+    Batch {
+        sequences,
+        all,
+        report,
+        advantages,
+    }
 }
 
 /// Share of the generator's rollouts whose code passed everything.
@@ -167,10 +236,18 @@ pub fn pass_rate(rounds: &[Round]) -> f64 {
 
 /// Shares of attack lines: playable, and valid as written (the expected value too).
 pub fn validity(rounds: &[Round]) -> (f64, f64) {
-    let lines: Vec<&Validity> = rounds.iter().flat_map(|r| &r.checked).flatten().map(|c| &c.validity).collect();
+    let lines: Vec<&Validity> = rounds
+        .iter()
+        .flat_map(|r| &r.checked)
+        .flatten()
+        .map(|c| &c.validity)
+        .collect();
     let share = |count: usize| count as f64 / lines.len().max(1) as f64;
     let playable = lines.iter().filter(|v| v.is_playable()).count();
-    let exact = lines.iter().filter(|v| matches!(v, Validity::Valid)).count();
+    let exact = lines
+        .iter()
+        .filter(|v| matches!(v, Validity::Valid))
+        .count();
     (share(playable), share(exact))
 }
 
@@ -182,13 +259,19 @@ pub fn kill_rate(sets: &[Vec<ScoredAttackSet>], alpha: f64) -> Option<f64> {
         .filter_map(|scored| scored.reward.as_ref().ok()?.breakdown.get("kill").copied())
         .collect();
     let most = 0.9 - alpha;
-    (!kills.is_empty() && most > 0.0).then(|| kills.iter().sum::<f64>() / (kills.len() as f64 * most))
+    (!kills.is_empty() && most > 0.0)
+        .then(|| kills.iter().sum::<f64>() / (kills.len() as f64 * most))
 }
 
 /// The set that a rollout or attack set came from wins when it did what its player is for.
 pub fn wins(rollouts: &[ScoredRollout]) -> u64 {
     let won = |scored: &&Scored<Rollout>| {
-        scored.reward.as_ref().is_ok_and(|reward| reward.breakdown.get("solved").is_some_and(|solved| *solved > 0.0))
+        scored.reward.as_ref().is_ok_and(|reward| {
+            reward
+                .breakdown
+                .get("solved")
+                .is_some_and(|solved| *solved > 0.0)
+        })
     };
     rollouts.iter().filter(won).count() as u64
 }
@@ -196,7 +279,10 @@ pub fn wins(rollouts: &[ScoredRollout]) -> u64 {
 /// Attack sets that killed an opponent.
 pub fn set_wins(sets: &[ScoredAttackSet]) -> u64 {
     let won = |scored: &&Scored<AttackSet>| {
-        scored.reward.as_ref().is_ok_and(|reward| reward.breakdown.get("kill").is_some_and(|kill| *kill > 0.0))
+        scored
+            .reward
+            .as_ref()
+            .is_ok_and(|reward| reward.breakdown.get("kill").is_some_and(|kill| *kill > 0.0))
     };
     sets.iter().filter(won).count() as u64
 }

@@ -5,27 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use gauntlet_sandbox::{Limits, Sandbox};
+use gauntlet_sandbox::Sandbox;
 use serde_json::json;
-use tch::Device;
 
 use crate::checkpoint::{
-    Checkpoint, CheckpointKind, DISCRIMINATOR, GENERATOR, Parent, Retention, Runs, SaveRequest, Saved, Store, Strategy,
+    Checkpoint, CheckpointKind, DISCRIMINATOR, GENERATOR, Parent, Retention, Runs, SaveRequest,
+    Saved, Store, Strategy,
 };
 use crate::config::{self, Config};
-use crate::discriminator::Discriminator;
-use crate::encoding::PromptEncoder;
 use crate::evaluation::Pool;
-use crate::generator::{Generator, Sampling};
+use crate::generator::Sampling;
 use crate::judge::Judge;
 use crate::metrics::StepReport;
 use crate::mistake_book::MistakeBook;
+use crate::model::Transformer;
 use crate::model::sampling::DrawKey;
-use crate::model::{Tokenizer, Transformer};
-use crate::problems::compose::Composer;
-use crate::problems::validate::check_references;
-use crate::problems::{Split, load_dir};
-use crate::prompts::{Format, Prompts};
 use crate::source::ProblemSource;
 use crate::stage::Stage;
 use crate::update::imitate;
@@ -33,7 +27,11 @@ use crate::warmup::{DiscriminatorData, generator_batch, learning_rate};
 
 use super::files::RunFiles;
 use super::game::StageMeans;
-use super::players::{Players, game_options, model_config, warmup_options};
+use super::open::{
+    check_compatible, device, limits, load_players, open_encoder, open_source,
+    reference_checkpoint, resumed_state,
+};
+use super::players::{Players, game_options, model_config};
 use super::state::{CheckpointRef, Phase, TrainerState};
 use super::summary::Summary;
 use super::{StageRow, TrainError};
@@ -105,9 +103,6 @@ pub struct Session<'o> {
     interrupted: Arc<AtomicBool>,
 }
 
-/// Keys whose values decide the shape of the state, so that a resumed run cannot change them.
-const SHAPE_KEYS: [&str; 4] = ["model", "generator", "discriminator", "run.seed"];
-
 impl<'o> Session<'o> {
     /// Prepares a run in a fresh directory below `run.output_dir`: opens the sandbox, loads and proves problems, makes or
     /// loads the players. `resume` goes on exactly where the checkpoint stands; `init_from` takes only its weights.
@@ -126,7 +121,10 @@ impl<'o> Session<'o> {
         let sandbox = Sandbox::open()?;
         let judge = Judge::new(sandbox, limits(&config));
         let source = open_source(&config, &judge, observer)?;
-        let encoder = Arc::new(open_encoder(&config, resume.as_ref().or(init_from.as_ref()))?);
+        let encoder = Arc::new(open_encoder(
+            &config,
+            resume.as_ref().or(init_from.as_ref()),
+        )?);
         let vocab = encoder.tokenizer().vocab_size();
         for model in [config.generator_model(), config.discriminator_model()] {
             model_config(&model, vocab).validate()?;
@@ -155,17 +153,26 @@ impl<'o> Session<'o> {
                 });
                 state.reference = Some(at);
             }
-            if let (Some(generator), Some(discriminator)) =
-                (checkpoint.generator()?.optimizer()?, checkpoint.discriminator()?.optimizer()?)
-            {
+            if let (Some(generator), Some(discriminator)) = (
+                checkpoint.generator()?.optimizer()?,
+                checkpoint.discriminator()?.optimizer()?,
+            ) {
                 players.load_optimizers(generator, discriminator)?;
             }
             mistakes.read_jsonl(&checkpoint.mistake_book()?)?;
         }
         let dir = Runs::new(&config.run.output_dir).start(&config.run.name, SystemTime::now())?;
         let store = Store::create(&dir)?;
-        let parent_dir = resume.as_ref().and_then(|c| Some((c.path().parent()?.parent()?.to_owned(), state.step)));
-        let files = RunFiles::open(&dir, &config, parent_dir.as_ref().map(|(dir, step)| (dir.as_path(), *step)))?;
+        let parent_dir = resume
+            .as_ref()
+            .and_then(|c| Some((c.path().parent()?.parent()?.to_owned(), state.step)));
+        let files = RunFiles::open(
+            &dir,
+            &config,
+            parent_dir
+                .as_ref()
+                .map(|(dir, step)| (dir.as_path(), *step)),
+        )?;
         observer.note(&format!("run directory {}", dir.display()));
         Ok(Self {
             key: DrawKey::new(config.run.seed),
@@ -207,7 +214,10 @@ impl<'o> Session<'o> {
         let ending = self.train();
         match ending {
             Err(cause) if self.state.step > 0 => match self.emergency() {
-                Ok(saved) => Err(TrainError::Stopped { cause: Box::new(cause), saved }),
+                Ok(saved) => Err(TrainError::Stopped {
+                    cause: Box::new(cause),
+                    saved,
+                }),
                 Err(_) => Err(cause),
             },
             ending => ending,
@@ -219,8 +229,11 @@ impl<'o> Session<'o> {
             self.save("step_000000", CheckpointKind::Full, 0, false)?;
         }
         loop {
-            if !matches!(self.state.phase, Phase::Done) && self.interrupted.load(Ordering::Relaxed) {
-                return Ok(Ending::Interrupted { saved: self.emergency()? });
+            if !matches!(self.state.phase, Phase::Done) && self.interrupted.load(Ordering::Relaxed)
+            {
+                return Ok(Ending::Interrupted {
+                    saved: self.emergency()?,
+                });
             }
             let finished = match self.state.phase {
                 Phase::GeneratorWarmup => self.generator_warmup()?,
@@ -231,7 +244,10 @@ impl<'o> Session<'o> {
                     let stage = self.state.phase.stage_id();
                     let last = self.save("final", CheckpointKind::Full, stage, best)?.path;
                     self.files.write_json("summary.json", &self.summary)?;
-                    return Ok(Ending::Finished { last, summary: self.summary.clone() });
+                    return Ok(Ending::Finished {
+                        last,
+                        summary: self.summary.clone(),
+                    });
                 }
             };
             if finished {
@@ -247,7 +263,9 @@ impl<'o> Session<'o> {
     fn emergency(&mut self) -> Result<PathBuf, TrainError> {
         let name = format!("emergency_step_{:06}", self.state.step);
         let stage = self.state.phase.stage_id();
-        Ok(self.save(&name, CheckpointKind::Emergency, stage, false)?.path)
+        Ok(self
+            .save(&name, CheckpointKind::Emergency, stage, false)?
+            .path)
     }
 
     /// The generator imitates traces; true when its steps are done.
@@ -255,7 +273,8 @@ impl<'o> Session<'o> {
         let warmup = self.config.warmup.clone();
         let steps = warmup.generator_steps;
         self.phase_steps = steps;
-        self.observer.phase("warm-up of the generator", steps, self.state.phase_step);
+        self.observer
+            .phase("warm-up of the generator", steps, self.state.phase_step);
         let stages = self.config.written_stages();
         while self.state.phase_step < steps {
             if self.is_interrupted() {
@@ -265,11 +284,26 @@ impl<'o> Session<'o> {
             let encoder = &self.players.generator.encoder;
             let examples = generator_batch(&self.source, encoder, stages, step, warmup.batch_size)?;
             let nats = imitate(&self.players.generator.model, &examples);
-            let rate = learning_rate(warmup.learning_rate, warmup.min_lr_ratio, warmup.lr_warmup_steps, step, steps);
+            let rate = learning_rate(
+                warmup.learning_rate,
+                warmup.min_lr_ratio,
+                warmup.lr_warmup_steps,
+                step,
+                steps,
+            );
             let norm = self.players.generator_optimizer.step(rate)?;
             self.state.generator.updates += 1;
-            let values = [("generator_loss", nats), ("generator_grad_norm", norm), ("learning_rate", rate)];
-            self.finish_step(0, StepReport::new(0, 0), &values, &[("update", started.elapsed())])?;
+            let values = [
+                ("generator_loss", nats),
+                ("generator_grad_norm", norm),
+                ("learning_rate", rate),
+            ];
+            self.finish_step(
+                0,
+                StepReport::new(0, 0),
+                &values,
+                &[("update", started.elapsed())],
+            )?;
             self.observer.step(step + 1, &format!("loss {nats:.3}"));
         }
         Ok(true)
@@ -278,16 +312,27 @@ impl<'o> Session<'o> {
     /// The discriminator learns from executed samples; true when its steps are done.
     fn discriminator_warmup(&mut self) -> Result<bool, TrainError> {
         let warmup = self.config.warmup.clone();
-        let steps = if self.config.game.adversary { warmup.discriminator_steps } else { 0 };
+        let steps = if self.config.game.adversary {
+            warmup.discriminator_steps
+        } else {
+            0
+        };
         self.phase_steps = steps;
         if self.state.phase_step >= steps {
             return Ok(true);
         }
-        self.observer.phase("warm-up of the discriminator", steps, self.state.phase_step);
+        self.observer
+            .phase("warm-up of the discriminator", steps, self.state.phase_step);
         let sampling = self.sampling(self.config.sampling.temperature);
         let key = self.key.with_name("discriminator warm-up");
-        let data =
-            DiscriminatorData::collect(&self.config, &self.source, &self.players.generator, &self.judge, &sampling, key)?;
+        let data = DiscriminatorData::collect(
+            &self.config,
+            &self.source,
+            &self.players.generator,
+            &self.judge,
+            &sampling,
+            key,
+        )?;
         let (attacks, verdicts) = data.sizes();
         self.observer.note(&format!(
             "discriminator data: {attacks} attack sets, {verdicts} verdicts ({:.0} % right)",
@@ -302,7 +347,13 @@ impl<'o> Session<'o> {
             let nats = imitate(&self.players.discriminator.model, &examples);
             // From scratch the trunk has to learn what verdicts need, so here it takes their whole gradient.
             let verdict_nats = crate::update::judge(&self.players.discriminator, &verdicts, 1.0);
-            let rate = learning_rate(warmup.learning_rate, warmup.min_lr_ratio, warmup.lr_warmup_steps, step, steps);
+            let rate = learning_rate(
+                warmup.learning_rate,
+                warmup.min_lr_ratio,
+                warmup.lr_warmup_steps,
+                step,
+                steps,
+            );
             let norm = self.players.discriminator_optimizer.step(rate)?;
             self.state.discriminator.updates += 1;
             let values = [
@@ -311,8 +362,16 @@ impl<'o> Session<'o> {
                 ("discriminator_grad_norm", norm),
                 ("learning_rate", rate),
             ];
-            self.finish_step(0, StepReport::new(0, 0), &values, &[("update", started.elapsed())])?;
-            self.observer.step(step + 1, &format!("loss {nats:.3}, verdict {verdict_nats:.3}"));
+            self.finish_step(
+                0,
+                StepReport::new(0, 0),
+                &values,
+                &[("update", started.elapsed())],
+            )?;
+            self.observer.step(
+                step + 1,
+                &format!("loss {nats:.3}, verdict {verdict_nats:.3}"),
+            );
         }
         Ok(true)
     }
@@ -327,20 +386,38 @@ impl<'o> Session<'o> {
     ) -> Result<(), TrainError> {
         self.state.step += 1;
         self.state.phase_step += 1;
-        let mut report = StepReport { step: self.state.step, stage, ..report };
-        report.values.extend(values.iter().map(|(name, value)| ((*name).to_owned(), *value)));
+        let mut report = StepReport {
+            step: self.state.step,
+            stage,
+            ..report
+        };
+        report.values.extend(
+            values
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), *value)),
+        );
         self.files.metrics(&report)?;
         self.files.timings(&crate::metrics::TimingReport {
             step: self.state.step,
             stage,
-            seconds: timings.iter().map(|(name, time)| ((*name).to_owned(), time.as_secs_f64())).collect(),
+            seconds: timings
+                .iter()
+                .map(|(name, time)| ((*name).to_owned(), time.as_secs_f64()))
+                .collect(),
             values: Default::default(),
         })?;
         let checkpoint = &self.config.checkpoint;
         // Warm-up steps are many and cheap; the game's are what `save_every` counts.
-        let every = if stage == 0 { checkpoint.save_every.saturating_mul(100) } else { checkpoint.save_every };
+        let every = if stage == 0 {
+            checkpoint.save_every.saturating_mul(100)
+        } else {
+            checkpoint.save_every
+        };
         // The last step of a phase is followed by that phase's own checkpoint.
-        if every > 0 && self.state.phase_step.is_multiple_of(every) && self.state.phase_step < self.phase_steps {
+        if every > 0
+            && self.state.phase_step.is_multiple_of(every)
+            && self.state.phase_step < self.phase_steps
+        {
             let kind = match checkpoint.checkpoint_kind {
                 config::CheckpointKind::Sampler => CheckpointKind::Sampler,
                 _ => CheckpointKind::Full,
@@ -354,7 +431,8 @@ impl<'o> Session<'o> {
     fn periodic(&mut self, kind: CheckpointKind) -> Result<(), TrainError> {
         let name = format!("step_{:06}", self.state.step);
         if let Err(error) = self.save(&name, kind, self.state.phase.stage_id(), false) {
-            self.observer.note(&format!("checkpoint {name} was not saved: {error}"));
+            self.observer
+                .note(&format!("checkpoint {name} was not saved: {error}"));
             return Ok(());
         }
         let strategy = match self.config.checkpoint.strategy {
@@ -364,7 +442,8 @@ impl<'o> Session<'o> {
         if let Ok(retention) = Retention::new(strategy, self.config.checkpoint.keep_last) {
             // What cannot be deleted stays; that loses nothing.
             if let Err(error) = self.store.retain(&retention, &[]) {
-                self.observer.note(&format!("old checkpoints were not deleted: {error}"));
+                self.observer
+                    .note(&format!("old checkpoints were not deleted: {error}"));
             }
         }
         Ok(())
@@ -372,7 +451,10 @@ impl<'o> Session<'o> {
 
     fn next_phase(&mut self) -> Result<(), TrainError> {
         let after = |stage: Option<Stage>, config: &Config| {
-            let next = config.planned_stages().map(|(s, _)| s).find(|s| stage.is_none_or(|done| *s > done));
+            let next = config
+                .planned_stages()
+                .map(|(s, _)| s)
+                .find(|s| stage.is_none_or(|done| *s > done));
             next.map_or(Phase::Done, Phase::Game)
         };
         match self.state.phase {
@@ -390,7 +472,10 @@ impl<'o> Session<'o> {
                 self.state.phase = after(None, &self.config);
                 self.state.phase_step = 0;
                 let saved = self.save("stage_0", CheckpointKind::Full, 0, better)?;
-                self.state.reference = Some(CheckpointRef { path: saved.path, manifest: saved.manifest_hash });
+                self.state.reference = Some(CheckpointRef {
+                    path: saved.path,
+                    manifest: saved.manifest_hash,
+                });
             }
             Phase::Game(stage) => {
                 let better = self.evaluate(&format!("{} {}", stage.number(), stage.name()))?;
@@ -398,7 +483,12 @@ impl<'o> Session<'o> {
                 if self.state.phase != Phase::Done {
                     self.state.phase_step = 0;
                 }
-                self.save(&format!("stage_{}", stage.number()), CheckpointKind::Full, stage.number(), better)?;
+                self.save(
+                    &format!("stage_{}", stage.number()),
+                    CheckpointKind::Full,
+                    stage.number(),
+                    better,
+                )?;
             }
             Phase::Done => {}
         }
@@ -406,20 +496,39 @@ impl<'o> Session<'o> {
     }
 
     /// Saves a checkpoint of the present state. `stage` is the one that is finished, or in progress.
-    fn save(&mut self, name: &str, kind: CheckpointKind, stage: u8, set_best: bool) -> Result<Saved, TrainError> {
+    fn save(
+        &mut self,
+        name: &str,
+        kind: CheckpointKind,
+        stage: u8,
+        set_best: bool,
+    ) -> Result<Saved, TrainError> {
         let metrics = self.metrics_json(stage);
         let optimizer = &self.config.optimizer;
-        let rates = (optimizer.learning_rate, optimizer.discriminator_learning_rate);
+        let rates = (
+            optimizer.learning_rate,
+            optimizer.discriminator_learning_rate,
+        );
         let encoder = &self.players.generator.encoder;
         let request = SaveRequest {
             name: name.to_owned(),
             kind,
             stage: i64::from(stage),
             step: self.state.step,
-            score: self.summary.rows.last().map(|row: &StageRow| row.validation),
+            score: self
+                .summary
+                .rows
+                .last()
+                .map(|row: &StageRow| row.validation),
             players: vec![
-                (GENERATOR.to_owned(), self.players.generator_state(stage, rates.0, &metrics)),
-                (DISCRIMINATOR.to_owned(), self.players.discriminator_state(stage, rates.1, &metrics)),
+                (
+                    GENERATOR.to_owned(),
+                    self.players.generator_state(stage, rates.0, &metrics),
+                ),
+                (
+                    DISCRIMINATOR.to_owned(),
+                    self.players.discriminator_state(stage, rates.1, &metrics),
+                ),
             ],
             metrics,
             training_config: self.config.to_json(),
@@ -459,138 +568,4 @@ impl<'o> Session<'o> {
             batch_size: self.config.evaluation.batch_size,
         }
     }
-}
-
-/// The device that a checked configuration names.
-pub fn device(name: &str) -> Device {
-    match name.strip_prefix("cuda") {
-        Some(index) => Device::Cuda(index.trim_start_matches(':').parse().unwrap_or(0)),
-        None => Device::Cpu,
-    }
-}
-
-/// The sandbox limits of a configuration.
-pub fn limits(config: &Config) -> Limits {
-    let defaults = Limits::default();
-    Limits {
-        fuel: config.sandbox.fuel.or(defaults.fuel),
-        wall: Duration::from_secs_f64(config.sandbox.wall_seconds),
-        memory_bytes: config.sandbox.memory_mb << 20,
-        output_bytes: defaults.output_bytes,
-    }
-}
-
-/// The folder of written problems: the configured one, else `problems` here, else beside the sources.
-pub fn problems_dir(config: &Config) -> PathBuf {
-    config.problems.dir.clone().unwrap_or_else(|| {
-        let here = PathBuf::from("problems");
-        if here.is_dir() { here } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("problems") }
-    })
-}
-
-fn open_source(config: &Config, judge: &Judge, observer: &mut dyn Observer) -> Result<ProblemSource, TrainError> {
-    let dir = problems_dir(config);
-    let written = load_dir(&dir)?;
-    observer.note(&format!("checking the references of {} written problems", written.len()));
-    if let Err(findings) = check_references(judge.sandbox(), &written)
-        && let Some(finding) = findings.first()
-    {
-        return Err(TrainError::BadReference { id: finding.problem.clone(), outcome: finding.detail.clone() });
-    }
-    if !config.problems.composed && !written.iter().any(|problem| problem.split == Split::Train) {
-        return Err(TrainError::NoProblems(dir));
-    }
-    let composer = config.problems.composed.then(|| Composer::new(0));
-    Ok(ProblemSource::new(written, composer, config.problems.composed_share, config.run.seed))
-}
-
-/// Prompts and tokenizer: those of the checkpoint that is gone on from, else the configured ones.
-fn open_encoder(config: &Config, checkpoint: Option<&Checkpoint>) -> Result<PromptEncoder, TrainError> {
-    if let Some(checkpoint) = checkpoint {
-        return checkpoint_encoder(checkpoint);
-    }
-    let tokenizer = Tokenizer::open(Path::new(&config.model.tokenizer)).map_err(crate::encoding::EncodingError::from)?;
-    let prompts = match &config.model.prompts {
-        Some(dir) => Prompts::load(Format::Plain, dir).map_err(crate::encoding::EncodingError::from)?,
-        None => Prompts::plain(),
-    };
-    Ok(PromptEncoder::new(tokenizer, prompts)?)
-}
-
-/// Prompts and tokenizer as they were when the checkpoint was written.
-pub fn checkpoint_encoder(checkpoint: &Checkpoint) -> Result<PromptEncoder, TrainError> {
-    let tokenizer = Tokenizer::from_json(&checkpoint.tokenizer()?).map_err(crate::encoding::EncodingError::from)?;
-    let prompts = Prompts::new(Format::Plain, checkpoint.prompts()?.into_iter().collect());
-    Ok(PromptEncoder::new(tokenizer, prompts.map_err(crate::encoding::EncodingError::from)?)?)
-}
-
-/// Both players with the weights of a checkpoint, which must have this configuration's architecture.
-fn load_players(
-    config: &Config,
-    checkpoint: &Checkpoint,
-    encoder: &Arc<PromptEncoder>,
-    device: Device,
-) -> Result<Players, TrainError> {
-    let vocab = encoder.tokenizer().vocab_size();
-    let generator_config = model_config(&config.generator_model(), vocab);
-    let file = checkpoint.generator()?;
-    file.check_architecture(&generator_config.weight_shapes())?;
-    let model = Transformer::from_weights(&generator_config, file.model_state_dict()?, device);
-    let generator = Generator { model, encoder: Arc::clone(encoder) };
-    let discriminator_config = model_config(&config.discriminator_model(), vocab);
-    let file = checkpoint.discriminator()?;
-    file.check_architecture(&Discriminator::weight_shapes(&discriminator_config))?;
-    let weights = file.model_state_dict()?;
-    let discriminator = Discriminator::from_weights(&discriminator_config, weights, device, Arc::clone(encoder));
-    Ok(Players::with_fresh_optimizers(generator, discriminator, warmup_options(config)))
-}
-
-fn check_compatible(config: &Config, checkpoint: &Checkpoint) -> Result<(), TrainError> {
-    let (was, now) = (checkpoint.training_config()?, config.to_json());
-    for key in SHAPE_KEYS {
-        let pointer = format!("/{}", key.replace('.', "/"));
-        let value = |json: &serde_json::Value| json.pointer(&pointer).cloned().unwrap_or_default();
-        let (was, now) = (value(&was), value(&now));
-        if was != now {
-            return Err(TrainError::Incompatible {
-                checkpoint: checkpoint.path().display().to_string(),
-                key: key.to_owned(),
-                was: was.to_string(),
-                now: now.to_string(),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// The state of a checkpoint; a finished run goes on where this configuration plans more.
-fn resumed_state(config: &Config, checkpoint: &Checkpoint) -> Result<TrainerState, TrainError> {
-    let mut state: TrainerState = checkpoint.trainer_state()?;
-    if state.phase == Phase::Done
-        && let Some((stage, steps)) = config.planned_stages().last()
-        && steps > state.phase_step
-    {
-        state.phase = Phase::Game(stage);
-    }
-    Ok(state)
-}
-
-/// The checkpoint with the warm models that `state` is anchored to: where it was written, else beside `checkpoint`.
-fn reference_checkpoint(checkpoint: &Checkpoint, state: &TrainerState) -> Result<(Checkpoint, CheckpointRef), TrainError> {
-    let found = match &state.reference {
-        // The state right after warm-up is its own anchor.
-        None => checkpoint.clone(),
-        Some(reference) => {
-            let sibling = checkpoint.path().parent().map(|dir| dir.join("stage_0"));
-            let places = std::iter::once(reference.path.clone()).chain(sibling);
-            let matching = places.filter_map(|path| Checkpoint::open(&path).ok());
-            let mut matching = matching.filter(|found| found.manifest_hash() == reference.manifest);
-            match matching.next() {
-                Some(found) => found,
-                None => Checkpoint::open(&reference.path)?,
-            }
-        }
-    };
-    let at = CheckpointRef { path: found.path().to_owned(), manifest: found.manifest_hash().to_owned() };
-    Ok((found, at))
 }

@@ -57,7 +57,10 @@ impl MovingAverage {
 
     /// Takes a value in.
     pub fn update(&mut self, value: f64) {
-        self.value = Some(self.value.map_or(value, |old| old + Self::WEIGHT * (value - old)));
+        self.value = Some(
+            self.value
+                .map_or(value, |old| old + Self::WEIGHT * (value - old)),
+        );
     }
 
     /// The average, once there is one.
@@ -146,9 +149,18 @@ impl TrainerState {
     /// AUC of the verdict head over the window, once both outcomes are in it often enough to mean anything.
     pub fn verdict_auc(&self) -> Option<f64> {
         const LEAST: usize = 16;
-        let scores: Vec<(f64, bool)> = self.verdicts.pairs.iter().map(|(p, right)| (f64::from(*p), *right)).collect();
+        let scores: Vec<(f64, bool)> = self
+            .verdicts
+            .pairs
+            .iter()
+            .map(|(p, right)| (f64::from(*p), *right))
+            .collect();
         let right = scores.iter().filter(|(_, right)| *right).count();
-        if right < LEAST || scores.len() - right < LEAST { None } else { auc(&scores) }
+        if right < LEAST || scores.len() - right < LEAST {
+            None
+        } else {
+            auc(&scores)
+        }
     }
 
     /// The state before the first step.

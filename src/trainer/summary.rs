@@ -48,7 +48,14 @@ impl Summary {
         }
         let mut lines = vec![vec!["after".to_owned()]];
         lines[0].extend(names.iter().map(|name| name.replace('_', " ")));
-        let columns = ["G reward", "D reward", "attacks valid", "bank kills", "verdict AUC", "time"];
+        let columns = [
+            "G reward",
+            "D reward",
+            "attacks valid",
+            "bank kills",
+            "verdict AUC",
+            "time",
+        ];
         lines[0].extend(columns.map(str::to_owned));
         let percent = |x: f64| format!("{:.1} %", 100.0 * x);
         let number = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.3}"));
@@ -63,7 +70,11 @@ impl Summary {
             cells.push(row.attack_validity.map_or("-".into(), percent));
             cells.push(row.bank_kill_rate.map_or("-".into(), percent));
             cells.push(number(row.verdict_auc));
-            cells.push(format!("{}:{:02}", row.seconds as u64 / 60, row.seconds as u64 % 60));
+            cells.push(format!(
+                "{}:{:02}",
+                row.seconds as u64 / 60,
+                row.seconds as u64 % 60
+            ));
             lines.push(cells);
         }
         align(&lines)
@@ -73,8 +84,15 @@ impl Summary {
 /// Columns padded to their widest cell; the first is flush left, the others flush right.
 fn align(lines: &[Vec<String>]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
-    let widths: Vec<usize> =
-        (0..columns).map(|c| lines.iter().map(|line| line[c].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..columns)
+        .map(|c| {
+            lines
+                .iter()
+                .map(|line| line[c].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
     let mut text = String::new();
     for line in lines {
         for (c, (cell, width)) in line.iter().zip(&widths).enumerate() {
@@ -107,7 +125,10 @@ mod tests {
             verdict_auc: None,
             seconds,
         };
-        let table = Summary { rows: vec![row("warm-up", 61.0), row("1 Informal reasoning", 3600.0)] }.table();
+        let table = Summary {
+            rows: vec![row("warm-up", 61.0), row("1 Informal reasoning", 3600.0)],
+        }
+        .table();
         let lengths: Vec<usize> = table.lines().map(|line| line.chars().count()).collect();
         assert!(lengths.windows(2).all(|pair| pair[0] == pair[1]), "{table}");
         assert!(table.contains("1:01") && table.contains("60:00") && table.contains("50.0 %"));

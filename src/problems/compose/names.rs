@@ -154,7 +154,9 @@ fn foreign_word(dice: &mut Dice) -> String {
         "br", "ch", "cl", "dr", "fl", "gr", "pl", "sh", "st", "th", "tr",
     ];
     const VOWELS: &[&str] = &["a", "e", "i", "o", "u", "ai", "ea", "ee", "io", "ou"];
-    const ENDS: &[&str] = &["", "", "", "l", "m", "n", "r", "s", "t", "ck", "ld", "nd", "ng", "rt"];
+    const ENDS: &[&str] = &[
+        "", "", "", "l", "m", "n", "r", "s", "t", "ck", "ld", "nd", "ng", "rt",
+    ];
     if dice.chance(30) {
         return dice.pick(WORDS).to_owned();
     }
@@ -165,14 +167,19 @@ fn foreign_word(dice: &mut Dice) -> String {
                 word += dice.pick(part);
             }
         }
-        if word.len() > 2 && !HELD_WORDS.contains(&word.as_str()) && !KEYWORDS.contains(&word.as_str()) {
+        if word.len() > 2
+            && !HELD_WORDS.contains(&word.as_str())
+            && !KEYWORDS.contains(&word.as_str())
+        {
             return word;
         }
     }
 }
 
 /// Words of three letters and more that Python does not take as a name and that syllables can spell.
-const KEYWORDS: &[&str] = &["del", "for", "not", "with", "while", "raise", "class", "pass", "def"];
+const KEYWORDS: &[&str] = &[
+    "del", "for", "not", "with", "while", "raise", "class", "pass", "def",
+];
 
 fn held_name(dice: &mut Dice) -> String {
     let word = dice.pick(HELD_WORDS);

@@ -1,0 +1,266 @@
+//! Measurement of both players on all pools, after each phase.
+
+use serde_json::json;
+
+use crate::config::Config;
+use crate::discriminator::Discriminator;
+use crate::evaluation::{Attempt, Pool, PoolScore, SolveOptions, score, solve};
+use crate::judge::{Case, Judge, Judgement};
+use crate::metrics::{auc, mean};
+use crate::model::sampling::DrawKey;
+use crate::problems::Problem;
+use crate::prompts::parse_attacks;
+use crate::rewards::pool_attacks;
+
+use super::TrainError;
+use super::game::StageMeans;
+use super::play::frozen_bank;
+use super::session::Session;
+use super::summary::StageRow;
+
+impl Session<'_> {
+    fn attempts(&self, pool: &Pool, limit: usize) -> Result<Vec<Vec<Attempt>>, TrainError> {
+        let evaluation = &self.config.evaluation;
+        let sampling = self.sampling(evaluation.temperature);
+        let options = SolveOptions {
+            sampling: &sampling,
+            samples: evaluation.samples,
+            stages: self.config.written_stages(),
+            key: self.key.with_name("evaluation"),
+        };
+        let problems = &pool.problems[..limit.min(pool.problems.len())];
+        Ok(solve(
+            &self.players.generator,
+            &self.judge,
+            problems,
+            &options,
+        )?)
+    }
+
+    /// Measures a part of the validation pools within a stage, to be seen; `best` is chosen by whole pools.
+    pub(super) fn quick_validation(&mut self) -> Result<(), TrainError> {
+        let mut passed = Vec::new();
+        for pool in &self.validation {
+            passed.extend(
+                score(
+                    &pool.name,
+                    &self.attempts(pool, self.config.evaluation.problems)?,
+                )
+                .passed,
+            );
+        }
+        let pass_at_1 = mean(&passed);
+        self.observer.note(&format!(
+            "step {}: validation pass@1 {:.1} %",
+            self.state.step,
+            100.0 * pass_at_1
+        ));
+        Ok(())
+    }
+
+    /// Measures both players on all pools and adds a row to the summary. True when validation is better than ever.
+    pub(super) fn evaluate(&mut self, label: &str) -> Result<bool, TrainError> {
+        let mut pools: Vec<PoolScore> = Vec::new();
+        let mut verdicts: Vec<(f64, bool)> = Vec::new();
+        let mut validation = Vec::new();
+        for (pool, chooses) in self
+            .validation
+            .iter()
+            .map(|p| (p, true))
+            .chain(self.report.iter().map(|p| (p, false)))
+        {
+            let attempts = self.attempts(pool, usize::MAX)?;
+            let scored = score(&pool.name, &attempts);
+            if chooses {
+                validation.extend(&scored.passed);
+                verdicts.extend(self.final_verdicts(pool, &attempts)?);
+            }
+            pools.push(scored);
+        }
+        let validation = mean(&validation);
+        let row = StageRow {
+            label: label.to_owned(),
+            step: self.state.step,
+            validation,
+            generator_reward: average(&self.means.generator_reward),
+            discriminator_reward: average(&self.means.discriminator_reward),
+            attack_validity: average(&self.means.validity),
+            bank_kill_rate: self.bank_kill_rate()?,
+            verdict_auc: auc(&verdicts),
+            seconds: self.begun.elapsed().as_secs_f64(),
+            pools,
+        };
+        self.means = StageMeans::default();
+        self.state.bank_kill_rate = row.bank_kill_rate;
+        let scores: serde_json::Map<String, serde_json::Value> = row
+            .pools
+            .iter()
+            .map(|p| (p.name.clone(), json!({"pass_at_1": p.pass_at_1, "problems": p.problems, "truncated": p.truncated})))
+            .collect();
+        self.last_validation = json!({"pass_at_1": validation, "pools": scores});
+        let mut line =
+            json!({"step": self.state.step, "stage": self.state.phase.stage_id(), "after": label});
+        line["evaluation"] = self.last_validation.clone();
+        line["evaluation"]["bank_kill_rate"] = json!(row.bank_kill_rate);
+        line["evaluation"]["verdict_auc"] = json!(row.verdict_auc);
+        // Passes problem by problem, so that intervals and paired differences can be computed later.
+        let passes: serde_json::Map<String, serde_json::Value> = row
+            .pools
+            .iter()
+            .map(|p| (p.name.clone(), json!(p.passed)))
+            .collect();
+        line["passed"] = passes.into();
+        self.files.metrics(&line)?;
+        let texts: Vec<String> = row
+            .pools
+            .iter()
+            .map(|p| format!("{} {:.1} %", p.name.replace('_', " "), 100.0 * p.pass_at_1))
+            .collect();
+        self.observer
+            .note(&format!("after {label}: pass@1 {}", texts.join(", ")));
+        self.summary.rows.push(row);
+        let better = self
+            .state
+            .best_score
+            .is_none_or(|(best, _)| validation > best);
+        if better {
+            self.state.best_score = Some((validation, self.state.step));
+        }
+        Ok(better)
+    }
+
+    /// Verdicts on whole chains with what execution said.
+    fn final_verdicts(
+        &self,
+        pool: &Pool,
+        attempts: &[Vec<Attempt>],
+    ) -> Result<Vec<(f64, bool)>, TrainError> {
+        if !self.config.game.adversary {
+            return Ok(Vec::new());
+        }
+        let discriminator = &self.players.discriminator;
+        let mut prompts = Vec::new();
+        let mut right = Vec::new();
+        for (problem, attempts) in pool.problems.iter().zip(attempts) {
+            for attempt in attempts
+                .iter()
+                .filter(|a| a.code.is_some() && !matches!(a.judgement, Judgement::Masked(_)))
+            {
+                prompts.push(
+                    discriminator
+                        .encoder
+                        .verdict_prompt(problem, &attempt.chain)?,
+                );
+                right.push(attempt.judgement.passed());
+            }
+        }
+        Ok(discriminator
+            .verdicts(&prompts)
+            .into_iter()
+            .map(f64::from)
+            .zip(right)
+            .collect())
+    }
+
+    /// Share of mutants of validation problems' references, of those that gold tests kill, that one blind attack set a
+    /// problem kills.
+    fn bank_kill_rate(&self) -> Result<Option<f64>, TrainError> {
+        if !self.config.game.adversary {
+            return Ok(None);
+        }
+        let Some(pool) = self.validation.first() else {
+            return Ok(None);
+        };
+        let limit = self.config.evaluation.problems.min(pool.problems.len());
+        bank_kills(
+            &self.config,
+            &self.players.discriminator,
+            &self.judge,
+            &pool.problems[..limit],
+            self.key,
+        )
+    }
+}
+
+/// See [`Session::bank_kill_rate`].
+fn bank_kills(
+    config: &Config,
+    discriminator: &Discriminator,
+    judge: &Judge,
+    problems: &[Problem],
+    key: DrawKey,
+) -> Result<Option<f64>, TrainError> {
+    let mut prompts = Vec::new();
+    for problem in problems {
+        let prompt = discriminator.encoder.attack_prompt(problem, None)?;
+        prompts.push((prompt, key.with_name("bank").with_name(&problem.id)));
+    }
+    let sampling = &config.sampling;
+    let sets = discriminator.attack(
+        &prompts,
+        sampling.attack_max_new_tokens,
+        sampling.temperature,
+        config.evaluation.batch_size,
+    );
+    let attacks: Vec<_> = sets
+        .iter()
+        .map(|set| parse_attacks(&set.text, config.game.attacks_per_set))
+        .collect();
+    let asked: Vec<_> = problems
+        .iter()
+        .zip(&attacks)
+        .map(|(problem, attacks)| (problem, &attacks[..]))
+        .collect();
+    let tests: Vec<Vec<_>> = judge
+        .check_attacks(&asked)
+        .into_iter()
+        .map(|checked| {
+            pool_attacks(&[checked])
+                .iter()
+                .map(|pooled| pooled.test())
+                .collect()
+        })
+        .collect();
+    let banks: Vec<Vec<String>> = problems
+        .iter()
+        .map(|p| frozen_bank(p, config.game.bank_mutants))
+        .collect();
+    let gold_cases: Vec<Case> = problems
+        .iter()
+        .zip(&banks)
+        .flat_map(|(problem, bank)| {
+            bank.iter().map(|code| Case {
+                problem,
+                code: Some(code),
+                tests: &problem.tests,
+            })
+        })
+        .collect();
+    let attack_cases: Vec<Case> = problems
+        .iter()
+        .zip(&banks)
+        .zip(&tests)
+        .flat_map(|((problem, bank), tests)| {
+            bank.iter().map(move |code| Case {
+                problem,
+                code: Some(code),
+                tests,
+            })
+        })
+        .collect();
+    let golds = judge.run(&gold_cases);
+    let attacked = judge.run(&attack_cases);
+    let killed = |judgement: &Judgement| matches!(judgement, Judgement::Ran(report) if !report.outcome.passed());
+    let known: Vec<bool> = golds
+        .iter()
+        .zip(&attacked)
+        .filter(|(gold, attacked)| killed(gold) && !matches!(attacked, Judgement::Masked(_)))
+        .map(|(_, attacked)| killed(attacked))
+        .collect();
+    Ok((!known.is_empty())
+        .then(|| known.iter().filter(|&&k| k).count() as f64 / known.len() as f64))
+}
+
+fn average(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| mean(values))
+}

@@ -1,0 +1,210 @@
+//! What a run is made of before its first step: sandbox limits, problems, prompts, players, and the state of the checkpoint
+//! it goes on from.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gauntlet_sandbox::Limits;
+use tch::Device;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::Config;
+use crate::discriminator::Discriminator;
+use crate::encoding::PromptEncoder;
+use crate::generator::Generator;
+use crate::judge::Judge;
+use crate::model::{Tokenizer, Transformer};
+use crate::problems::compose::Composer;
+use crate::problems::validate::check_references;
+use crate::problems::{Split, load_dir};
+use crate::prompts::{Format, Prompts};
+use crate::source::ProblemSource;
+
+use super::TrainError;
+use super::players::{Players, model_config, warmup_options};
+use super::session::Observer;
+use super::state::{CheckpointRef, Phase, TrainerState};
+
+/// Keys whose values decide the shape of the state, so that a resumed run cannot change them.
+const SHAPE_KEYS: [&str; 4] = ["model", "generator", "discriminator", "run.seed"];
+
+/// The device that a checked configuration names.
+pub fn device(name: &str) -> Device {
+    match name.strip_prefix("cuda") {
+        Some(index) => Device::Cuda(index.trim_start_matches(':').parse().unwrap_or(0)),
+        None => Device::Cpu,
+    }
+}
+
+/// The sandbox limits of a configuration.
+pub fn limits(config: &Config) -> Limits {
+    let defaults = Limits::default();
+    Limits {
+        fuel: config.sandbox.fuel.or(defaults.fuel),
+        wall: Duration::from_secs_f64(config.sandbox.wall_seconds),
+        memory_bytes: config.sandbox.memory_mb << 20,
+        output_bytes: defaults.output_bytes,
+    }
+}
+
+/// The folder of written problems: the configured one, else `problems` here, else beside the sources.
+pub fn problems_dir(config: &Config) -> PathBuf {
+    config.problems.dir.clone().unwrap_or_else(|| {
+        let here = PathBuf::from("problems");
+        if here.is_dir() {
+            here
+        } else {
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("problems")
+        }
+    })
+}
+
+pub(super) fn open_source(
+    config: &Config,
+    judge: &Judge,
+    observer: &mut dyn Observer,
+) -> Result<ProblemSource, TrainError> {
+    let dir = problems_dir(config);
+    let written = load_dir(&dir)?;
+    observer.note(&format!(
+        "checking the references of {} written problems",
+        written.len()
+    ));
+    if let Err(findings) = check_references(judge.sandbox(), &written)
+        && let Some(finding) = findings.first()
+    {
+        return Err(TrainError::BadReference {
+            id: finding.problem.clone(),
+            outcome: finding.detail.clone(),
+        });
+    }
+    if !config.problems.composed && !written.iter().any(|problem| problem.split == Split::Train) {
+        return Err(TrainError::NoProblems(dir));
+    }
+    let composer = config.problems.composed.then(|| Composer::new(0));
+    Ok(ProblemSource::new(
+        written,
+        composer,
+        config.problems.composed_share,
+        config.run.seed,
+    ))
+}
+
+/// Prompts and tokenizer: those of the checkpoint that is gone on from, else the configured ones.
+pub(super) fn open_encoder(
+    config: &Config,
+    checkpoint: Option<&Checkpoint>,
+) -> Result<PromptEncoder, TrainError> {
+    if let Some(checkpoint) = checkpoint {
+        return checkpoint_encoder(checkpoint);
+    }
+    let tokenizer = Tokenizer::open(Path::new(&config.model.tokenizer))
+        .map_err(crate::encoding::EncodingError::from)?;
+    let prompts = match &config.model.prompts {
+        Some(dir) => {
+            Prompts::load(Format::Plain, dir).map_err(crate::encoding::EncodingError::from)?
+        }
+        None => Prompts::plain(),
+    };
+    Ok(PromptEncoder::new(tokenizer, prompts)?)
+}
+
+/// Prompts and tokenizer as they were when the checkpoint was written.
+pub fn checkpoint_encoder(checkpoint: &Checkpoint) -> Result<PromptEncoder, TrainError> {
+    let tokenizer = Tokenizer::from_json(&checkpoint.tokenizer()?)
+        .map_err(crate::encoding::EncodingError::from)?;
+    let prompts = Prompts::new(Format::Plain, checkpoint.prompts()?.into_iter().collect());
+    Ok(PromptEncoder::new(
+        tokenizer,
+        prompts.map_err(crate::encoding::EncodingError::from)?,
+    )?)
+}
+
+/// Both players with the weights of a checkpoint, which must have this configuration's architecture.
+pub(super) fn load_players(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    encoder: &Arc<PromptEncoder>,
+    device: Device,
+) -> Result<Players, TrainError> {
+    let vocab = encoder.tokenizer().vocab_size();
+    let generator_config = model_config(&config.generator_model(), vocab);
+    let file = checkpoint.generator()?;
+    file.check_architecture(&generator_config.weight_shapes())?;
+    let model = Transformer::from_weights(&generator_config, file.model_state_dict()?, device);
+    let generator = Generator {
+        model,
+        encoder: Arc::clone(encoder),
+    };
+    let discriminator_config = model_config(&config.discriminator_model(), vocab);
+    let file = checkpoint.discriminator()?;
+    file.check_architecture(&Discriminator::weight_shapes(&discriminator_config))?;
+    let weights = file.model_state_dict()?;
+    let discriminator =
+        Discriminator::from_weights(&discriminator_config, weights, device, Arc::clone(encoder));
+    Ok(Players::with_fresh_optimizers(
+        generator,
+        discriminator,
+        warmup_options(config),
+    ))
+}
+
+pub(super) fn check_compatible(config: &Config, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+    let (was, now) = (checkpoint.training_config()?, config.to_json());
+    for key in SHAPE_KEYS {
+        let pointer = format!("/{}", key.replace('.', "/"));
+        let value = |json: &serde_json::Value| json.pointer(&pointer).cloned().unwrap_or_default();
+        let (was, now) = (value(&was), value(&now));
+        if was != now {
+            return Err(TrainError::Incompatible {
+                checkpoint: checkpoint.path().display().to_string(),
+                key: key.to_owned(),
+                was: was.to_string(),
+                now: now.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The state of a checkpoint; a finished run goes on where this configuration plans more.
+pub(super) fn resumed_state(
+    config: &Config,
+    checkpoint: &Checkpoint,
+) -> Result<TrainerState, TrainError> {
+    let mut state: TrainerState = checkpoint.trainer_state()?;
+    if state.phase == Phase::Done
+        && let Some((stage, steps)) = config.planned_stages().last()
+        && steps > state.phase_step
+    {
+        state.phase = Phase::Game(stage);
+    }
+    Ok(state)
+}
+
+/// The checkpoint with the warm models that `state` is anchored to: where it was written, else beside `checkpoint`.
+pub(super) fn reference_checkpoint(
+    checkpoint: &Checkpoint,
+    state: &TrainerState,
+) -> Result<(Checkpoint, CheckpointRef), TrainError> {
+    let found = match &state.reference {
+        // The state right after warm-up is its own anchor.
+        None => checkpoint.clone(),
+        Some(reference) => {
+            let sibling = checkpoint.path().parent().map(|dir| dir.join("stage_0"));
+            let places = std::iter::once(reference.path.clone()).chain(sibling);
+            let matching = places.filter_map(|path| Checkpoint::open(&path).ok());
+            let mut matching = matching.filter(|found| found.manifest_hash() == reference.manifest);
+            match matching.next() {
+                Some(found) => found,
+                None => Checkpoint::open(&reference.path)?,
+            }
+        }
+    };
+    let at = CheckpointRef {
+        path: found.path().to_owned(),
+        manifest: found.manifest_hash().to_owned(),
+    };
+    Ok((found, at))
+}
