@@ -21,9 +21,9 @@ pub struct Discriminator {
     pub model: Transformer,
     /// Prompts and tokenizer.
     pub encoder: Arc<PromptEncoder>,
-    /// Weight of the head, [1, C].
+    /// Weight of the head, `[1, C]`.
     verdict_weight: Tensor,
-    /// Bias of the head, [1].
+    /// Bias of the head, `[1]`.
     verdict_bias: Tensor,
 }
 
@@ -88,7 +88,7 @@ impl Discriminator {
             .collect()
     }
 
-    /// Logits [N] of the verdicts after each prompt. `trunk_weight` scales the gradient that reaches the trunk.
+    /// Logits `[N]` of the verdicts after each prompt. `trunk_weight` scales the gradient that reaches the trunk.
     pub fn verdict_logits(&self, prompts: &[&[u32]], trunk_weight: f64) -> Tensor {
         let hidden = last_hidden(&self.model, prompts);
         // The value is that of `hidden`; only the share `trunk_weight` of it carries gradient.

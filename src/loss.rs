@@ -21,7 +21,7 @@ pub struct PolicyMetrics {
 ///
 /// The second term is the k3 estimator of KL(pi || ref) (Schulman 2020). `denominator` is the number of sequences of the
 /// whole batch times the longest completion allowed: constant, so that long completions are not favoured (Dr. GRPO,
-/// arXiv 2503.20783). `logprobs`, `advantages` and `reference` are [M]; only `logprobs` carries gradient.
+/// arXiv 2503.20783). `logprobs`, `advantages` and `reference` are `[M]`; only `logprobs` carries gradient.
 pub fn policy_gradient(
     logprobs: &Tensor,
     advantages: &Tensor,
@@ -43,7 +43,7 @@ pub fn policy_gradient(
     )
 }
 
-/// Cross-entropy of `logits` [M, V] against `targets` [M] (int64), summed and divided by `denominator`, the number of
+/// Cross-entropy of `logits` `[M, V]` against `targets` `[M]` (int64), summed and divided by `denominator`, the number of
 /// trained tokens of the whole batch. Returns the loss and the sum in nats before division.
 pub fn cross_entropy(logits: &Tensor, targets: &Tensor, denominator: f64) -> (Tensor, f64) {
     let sum = logits.cross_entropy_loss(targets, None::<Tensor>, Reduction::Sum, -100, 0.0);
@@ -51,7 +51,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, denominator: f64) -> (Te
     (sum * (1.0 / denominator), nats)
 }
 
-/// Binary cross-entropy of verdict logits [N] against executed outcomes [N] in 0..=1, summed and divided by
+/// Binary cross-entropy of verdict logits `[N]` against executed outcomes `[N]` in 0..=1, summed and divided by
 /// `denominator`, the number of verdicts of the whole batch. Returns the loss and the sum in nats before division.
 pub fn verdict(logits: &Tensor, outcomes: &Tensor, denominator: f64) -> (Tensor, f64) {
     let none = None::<Tensor>;

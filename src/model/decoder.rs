@@ -214,13 +214,13 @@ fn decode_batch(
 /// The tensors of a batch in flight.
 struct Batch {
     cache: KvCache,
-    /// Additive mask [B, 1, 1, capacity]: 0 where a column holds a real token of the row, else minus infinity.
+    /// Additive mask `[B, 1, 1, capacity]`: 0 where a column holds a real token of the row, else minus infinity.
     mask: Tensor,
     device: Device,
 }
 
 impl Batch {
-    /// Prefills every distinct prompt once and forks it to its rows. Returns logits [B, V] of each prompt's last token.
+    /// Prefills every distinct prompt once and forks it to its rows. Returns logits `[B, V]` of each prompt's last token.
     fn prefill(model: &Transformer, rows: &[Row]) -> (Self, Tensor) {
         let device = model.device();
         let mut unique: Vec<Vec<u32>> = Vec::new();
@@ -284,7 +284,7 @@ impl Batch {
         self.mask = self.mask.index_select(0, &rows);
     }
 
-    /// Feeds one token a row (`None`: a finished row, whose column stays masked) and returns logits [B, V].
+    /// Feeds one token a row (`None`: a finished row, whose column stays masked) and returns logits `[B, V]`.
     fn step(&mut self, model: &Transformer, rows: &mut [Row], feed: &[Option<u32>]) -> Tensor {
         let column = self.cache.filled();
         let b = rows.len() as i64;

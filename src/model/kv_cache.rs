@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::config::ModelConfig;
 
-/// One (keys, values) pair a layer, each [B, K, S, D]; the first `filled` columns are in use.
+/// One (keys, values) pair a layer, each `[B, K, S, D]`; the first `filled` columns are in use.
 pub struct KvCache {
     layers: Vec<(Tensor, Tensor)>,
     filled: i64,
@@ -67,7 +67,7 @@ impl KvCache {
 }
 
 impl LayerCache<'_> {
-    /// Writes keys and values [B, K, T, D] behind the filled columns and returns views of all columns so far.
+    /// Writes keys and values `[B, K, T, D]` behind the filled columns and returns views of all columns so far.
     pub(super) fn append(self, keys: &Tensor, values: &Tensor) -> (Tensor, Tensor) {
         let added = keys.size()[2];
         for (store, fresh) in [(&mut *self.keys, keys), (&mut *self.values, values)] {

@@ -50,7 +50,7 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Draws one token a row from `logits` [B, V] by inverting the cumulative distribution at `uniforms` (B numbers in
+/// Draws one token a row from `logits` `[B, V]` by inverting the cumulative distribution at `uniforms` (B numbers in
 /// [0, 1)). Temperature 0 takes the largest logit. Returns tokens and their log-probabilities at that temperature
 /// (at temperature 1 for greedy choices).
 pub fn sample(logits: &Tensor, temperature: f64, uniforms: &[f64]) -> (Vec<u32>, Vec<f32>) {

@@ -17,7 +17,7 @@ pub struct Span<'a> {
     pub range: Range<usize>,
 }
 
-/// Hidden states [B, T, C] of right-padded sequences, with T.
+/// Hidden states `[B, T, C]` of right-padded sequences, with T.
 fn padded_forward(model: &Transformer, sequences: &[&[u32]]) -> (Tensor, usize) {
     let longest = sequences.iter().map(|s| s.len()).max().unwrap_or(0);
     let mut tokens = vec![0i64; sequences.len() * longest];
@@ -32,7 +32,7 @@ fn padded_forward(model: &Transformer, sequences: &[&[u32]]) -> (Tensor, usize) 
     (model.forward(&tokens), longest)
 }
 
-/// Logits [M, V] that predict the scored tokens, and those tokens [M] (int64), in the order of `spans`. The output head
+/// Logits `[M, V]` that predict the scored tokens, and those tokens `[M]` (int64), in the order of `spans`. The output head
 /// runs on the scored positions only.
 pub fn span_logits(model: &Transformer, spans: &[Span]) -> (Tensor, Tensor) {
     let sequences: Vec<&[u32]> = spans.iter().map(|span| span.tokens).collect();
@@ -52,7 +52,7 @@ pub fn span_logits(model: &Transformer, spans: &[Span]) -> (Tensor, Tensor) {
     (model.logits(&rows), on_device(&targets))
 }
 
-/// Log-probabilities [M] of the scored tokens at `temperature`.
+/// Log-probabilities `[M]` of the scored tokens at `temperature`.
 pub fn span_logprobs(model: &Transformer, spans: &[Span], temperature: f64) -> Tensor {
     let (logits, targets) = span_logits(model, spans);
     let log_probs = (logits / temperature).log_softmax(-1, Kind::Float);
@@ -61,7 +61,7 @@ pub fn span_logprobs(model: &Transformer, spans: &[Span], temperature: f64) -> T
         .squeeze_dim(1)
 }
 
-/// Hidden states [B, C] at the last token of each sequence.
+/// Hidden states `[B, C]` at the last token of each sequence.
 pub fn last_hidden(model: &Transformer, sequences: &[&[u32]]) -> Tensor {
     let (hidden, longest) = padded_forward(model, sequences);
     let at: Vec<i64> = sequences

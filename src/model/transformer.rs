@@ -43,7 +43,7 @@ pub struct Transformer {
     layers: Vec<Layer>,
     norm: Tensor,
     lm_head: Tensor,
-    /// Rotary tables, each of shape [max_position_embeddings, D].
+    /// Rotary tables, each of shape `[max_position_embeddings, D]`.
     cos_sin: (Tensor, Tensor),
 }
 
@@ -171,7 +171,7 @@ impl Transformer {
         copy
     }
 
-    /// Hidden states [B, T, C] of right-padded `tokens` [B, T] (int64). Padding may hold any token: attention is causal,
+    /// Hidden states `[B, T, C]` of right-padded `tokens` `[B, T]` (int64). Padding may hold any token: attention is causal,
     /// so no real position sees it.
     pub fn forward(&self, tokens: &Tensor) -> Tensor {
         let time = tokens.size()[1];
@@ -186,8 +186,8 @@ impl Transformer {
         self.final_norm(&hidden)
     }
 
-    /// Hidden states [B, T, C] of `tokens` [B, T] at `positions` [B, T], appended to `cache`.
-    /// `mask` is additive and broadcasts to [B, H, T, S + T].
+    /// Hidden states `[B, T, C]` of `tokens` `[B, T]` at `positions` `[B, T]`, appended to `cache`.
+    /// `mask` is additive and broadcasts to `[B, H, T, S + T]`.
     pub fn forward_cached(
         &self,
         tokens: &Tensor,
@@ -210,7 +210,7 @@ impl Transformer {
         self.final_norm(&hidden)
     }
 
-    /// Logits [.., V] of hidden states [.., C].
+    /// Logits `[.., V]` of hidden states `[.., C]`.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
         hidden.linear(&self.lm_head, None::<Tensor>)
     }
@@ -276,7 +276,7 @@ impl Transformer {
     }
 }
 
-/// cos and sin of position times frequency, each [max_position_embeddings, D] with the halves repeated
+/// cos and sin of position times frequency, each `[max_position_embeddings, D]` with the halves repeated
 /// (RoFormer, arXiv 2104.09864, in the half-rotation layout of the published Llama weights).
 fn rotary_tables(config: &ModelConfig, device: Device) -> (Tensor, Tensor) {
     let half = config.head_dim / 2;
@@ -290,7 +290,7 @@ fn rotary_tables(config: &ModelConfig, device: Device) -> (Tensor, Tensor) {
     (table(angles.cos()), table(angles.sin()))
 }
 
-/// Applies rotary positions to `x` [B, H, T, D].
+/// Applies rotary positions to `x` `[B, H, T, D]`.
 fn rotate(x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Tensor {
     let half = x.size()[3] / 2;
     let rotated = Tensor::cat(

@@ -115,7 +115,7 @@ impl PlayerTotals {
 /// Everything a run knows beside weights, moments and mistake book.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainerState {
-    /// [`STATE_VERSION`].
+    /// Version of the layout.
     pub format_version: u32,
     /// What is being trained.
     pub phase: Phase,
