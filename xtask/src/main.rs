@@ -12,8 +12,9 @@ mod test_run;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
+use checks::Check;
 use places::Places;
 
 /// Set-up, tests and checks of the workspace.
@@ -44,8 +45,12 @@ enum Command {
         #[arg(last = true)]
         args: Vec<OsString>,
     },
-    /// Sets up and runs the checks: format, clippy, documentation, dependencies.
-    Lint,
+    /// Sets up and runs the checks.
+    Lint {
+        /// Only these, in this order; all of them by default.
+        #[arg(value_enum)]
+        only: Vec<Check>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -70,10 +75,8 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
             setup::run(&places, false)?;
             test_run::run(&places, &args)
         }
-        Command::Lint => {
-            setup::run(&places, false)?;
-            checks::run(&places)
-        }
+        Command::Lint { only } if only.is_empty() => checks::run(&places, Check::value_variants()),
+        Command::Lint { only } => checks::run(&places, &only),
     }
 }
 
