@@ -141,25 +141,24 @@ fn every_shipped_problem_proves_itself() {
 }
 
 #[test]
-fn every_mutant_of_the_set_compiles() {
+fn every_mutant_of_the_set_differs_and_compiles() {
     let mut jobs = Vec::new();
     let mut bugs = Vec::new();
     for problem in shipped() {
-        // One a problem, another operator for each: the rest run in the proof above.
-        for mutant in mutants(&problem.reference, 1, jobs.len() as u64) {
-            assert_ne!(mutant.code, problem.reference);
-            let program = Program {
-                code: mutant.code.clone(),
-                entry_point: problem.entry_point.clone(),
-            };
-            let limits = Limits {
-                fuel: Some(50_000_000),
-                ..Limits::default()
-            };
+        let mut seen = BTreeSet::from([problem.reference.clone()]);
+        for mutant in mutants(&problem.reference, 100, 7) {
+            assert!(seen.insert(mutant.code.clone()), "{mutant:?} is not new");
+            // Python has compiled the code long before this little fuel is burnt.
             jobs.push(ExecuteJob {
-                program,
+                program: Program {
+                    code: mutant.code.clone(),
+                    entry_point: problem.entry_point.clone(),
+                },
                 inputs: vec![problem.tests[0].args.clone()],
-                limits,
+                limits: Limits {
+                    fuel: Some(5_000_000),
+                    ..Limits::default()
+                },
                 mode: Mode::Fast,
             });
             bugs.push(mutant);
@@ -167,11 +166,11 @@ fn every_mutant_of_the_set_compiles() {
     }
     for (mutant, executions) in bugs.iter().zip(sandbox().execute_many(jobs)) {
         let result = &executions.unwrap()[0].result;
-        let compiled = !matches!(
+        let failed = matches!(
             result,
             Err(Outcome::SyntaxError { .. } | Outcome::MissingEntryPoint)
         );
-        assert!(compiled, "{result:?} from {mutant:?}");
+        assert!(!failed, "{result:?} from {mutant:?}");
     }
 }
 
@@ -318,20 +317,21 @@ fn drafts_become_problems_by_execution() {
     let results = ground_each(sandbox(), vec![refused.clone(), draft, endless, nan]);
     let messages: Vec<String> = results
         .iter()
-        .map(|r| {
-            r.as_ref()
-                .map_or_else(GroundError::to_string, |p| p.id.clone())
+        .map(|result| {
+            result
+                .as_ref()
+                .map_or_else(GroundError::to_string, |problem| problem.id.clone())
         })
         .collect();
-    assert_eq!(
-        messages,
-        [
-            "draft \"numbers/refused\": 5 of its 9 inputs are valid and distinct; a problem needs 8",
-            "numbers/clamp",
-            "draft \"numbers/endless\": the reference on (12, 0, 10): timeout: out of fuel",
-            "draft \"numbers/clamp\": the reference on (5, 0, 10) gives float('nan'), which equals nothing",
-        ]
-    );
+    // Which clock ends an endless run depends on how busy the machine is.
+    for (message, expected) in messages.iter().zip([
+        "draft \"numbers/refused\": 5 of its 9 inputs are valid and distinct; a problem needs 8",
+        "numbers/clamp",
+        "draft \"numbers/endless\": the reference on (12, 0, 10): timeout: ",
+        "draft \"numbers/clamp\": the reference on (5, 0, 10) gives float('nan'), which equals nothing",
+    ]) {
+        assert!(message.starts_with(expected), "{message}");
+    }
     assert!(matches!(
         ground(sandbox(), vec![refused]),
         Err(GroundError::TooFewTests {
