@@ -220,9 +220,9 @@ section! {
     /// How weights are updated in the game (AdamW).
     pub struct Optimizer {
         /// Learning rate of the generator.
-        learning_rate: f64 = 2e-4, in 0.0..=1.0;
+        learning_rate: f64 = 3e-5, in 0.0..=1.0;
         /// Learning rate of the discriminator.
-        discriminator_learning_rate: f64 = 2e-4, in 0.0..=1.0;
+        discriminator_learning_rate: f64 = 1e-4, in 0.0..=1.0;
         /// Decay of the first moment.
         beta1: f64 = 0.9, in 0.0..=0.9999;
         /// Decay of the second moment.
