@@ -9,7 +9,7 @@ use super::clock;
 use super::manifest::{CheckpointKind, MANIFEST};
 use super::names;
 use super::opened::Checkpoint;
-use super::store::{CHECKPOINTS, Listed, Store};
+use super::store::{CHECKPOINTS, LOCK, Listed, Store};
 
 /// All runs: `outputs/<run name>/<timestamp>/`.
 #[derive(Clone, Debug)]
@@ -43,7 +43,8 @@ impl Runs {
         }
     }
 
-    /// Creates the directory of a run that starts at `now`: `outputs/<run name>/<timestamp>`.
+    /// Creates the directory of a run that starts at `now`: `outputs/<run name>/<timestamp>`. What
+    /// crashed runs of this name left half written or half deleted is swept on the way.
     pub fn start(&self, run_name: &str, now: SystemTime) -> Result<PathBuf, CheckpointError> {
         names::check("a run", run_name)?;
         let all = self.outputs.join(run_name);
@@ -58,11 +59,25 @@ impl Runs {
             };
             let run = all.join(name);
             match std::fs::create_dir(&run) {
-                Ok(()) => return Ok(run),
+                Ok(()) => {
+                    self.sweep(run_name);
+                    return Ok(run);
+                }
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && tries < 1000 => {
                     tries += 1;
                 }
                 Err(e) => return Err(CheckpointError::io("create", &run)(e)),
+            }
+        }
+    }
+
+    /// Sweeps the runs of one name, except those that another process is writing to.
+    fn sweep(&self, run_name: &str) {
+        for run in self.list(Some(run_name)) {
+            // A run without a lock file never had a writer. One that cannot be swept, because it
+            // is read-only or in use, takes up space and harms nothing else.
+            if run.join(CHECKPOINTS).join(LOCK).exists() {
+                let _ = Store::create(&run);
             }
         }
     }

@@ -19,6 +19,9 @@ use super::storage::{EntryKind, LocalStorage, Lock, Storage};
 /// Name of the directory of checkpoints inside a run.
 pub const CHECKPOINTS: &str = "checkpoints";
 
+/// Name of the lock file inside that directory.
+pub(super) const LOCK: &str = ".lock";
+
 /// The checkpoints of one run.
 pub struct Store {
     storage: Arc<dyn Storage>,
@@ -67,7 +70,7 @@ impl Store {
         storage
             .sync_dir(run)
             .map_err(CheckpointError::io("sync", run))?;
-        let lock_file = dir.join(".lock");
+        let lock_file = dir.join(LOCK);
         let holder = format!("process {}", std::process::id());
         let lock = storage
             .lock(&lock_file, &holder)

@@ -317,6 +317,33 @@ fn recovery_takes_the_newest_that_is_whole_and_says_what_it_skipped() {
 }
 
 #[test]
+fn what_a_crashed_run_left_is_swept_when_the_next_one_starts() {
+    let outputs = outputs();
+    let left = [".tmp-step_000070-1-1", ".trash-step_000010-1-2"];
+    let leave = |run: &Path| {
+        for name in left {
+            let dir = run.join("checkpoints").join(name);
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("generator.pt"), "half").unwrap();
+        }
+    };
+    let count = |run: &Path| {
+        left.iter()
+            .filter(|name| run.join("checkpoints").join(name).exists())
+            .count()
+    };
+    leave(&outputs.old);
+    leave(&outputs.new);
+    let running = Store::create(&outputs.new).unwrap();
+    assert_eq!(count(&outputs.new), 0, "a writer sweeps its own directory");
+    leave(&outputs.new);
+    outputs.runs.start("tiny", UNIX_EPOCH).unwrap();
+    assert_eq!((count(&outputs.old), count(&outputs.new)), (0, 2));
+    drop(running);
+    assert_eq!(outputs.find("best").1, "stage_1");
+}
+
+#[test]
 fn the_clock_may_go_backwards() {
     let outputs = outputs();
     let store = Store::create(&outputs.new).unwrap();
