@@ -1,5 +1,8 @@
 //! Measurement: attempts at problems, executed, and what they add up to.
 
+pub mod probes;
+pub mod retrieval;
+
 use crate::encoding::EncodingError;
 use crate::generator::{ChainStart, Generator, Sampling};
 use crate::judge::{Case, Judge, Judgement};

@@ -109,7 +109,7 @@ fn run(args: Args) -> Result<Exit> {
             if args.json {
                 println!("{}", serde_json::to_string_pretty(&summary)?);
             } else {
-                println!("\n{}", summary.table());
+                println!("\n{}\n{}", summary.table(), summary.closing_table());
                 println!(
                     "checkpoints: {} (best, final, stage_0 .. stage_5)",
                     checkpoints.display()

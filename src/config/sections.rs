@@ -319,6 +319,11 @@ section! {
         samples: usize = 1, in 1..=1024;
         /// Temperature; 0 takes the likeliest token.
         temperature: f64 = 0.0, in 0.0..=10.0;
+        /// Whether the run ends with the closing measurements: stages of another problem swapped in, nearest-neighbour
+        /// retrieval, the best of several samples by verdict.
+        closing: bool = true;
+        /// Samples a problem that the verdict chooses from in the closing measurements.
+        best_of: usize = 8, in 2..=1024;
     }
 }
 

@@ -19,7 +19,12 @@ use super::session::Session;
 use super::summary::StageRow;
 
 impl Session<'_> {
-    fn attempts(&self, pool: &Pool, limit: usize) -> Result<Vec<Vec<Attempt>>, TrainError> {
+    /// The generator's attempts at the first `limit` problems of a pool, as `evaluation` says.
+    pub(super) fn attempts(
+        &self,
+        pool: &Pool,
+        limit: usize,
+    ) -> Result<Vec<Vec<Attempt>>, TrainError> {
         let evaluation = &self.config.evaluation;
         let sampling = self.sampling(evaluation.temperature);
         let options = SolveOptions {

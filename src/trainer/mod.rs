@@ -8,6 +8,7 @@
 //! Everything drawn is keyed by (seed, role, stage, step, problem, sample), so a run that resumes from any checkpoint
 //! goes on as if it had never stopped.
 
+mod closing;
 mod error;
 mod files;
 mod game;
@@ -26,4 +27,4 @@ pub use play::frozen_bank;
 pub use players::{Players, game_options, model_config, warmup_options};
 pub use session::{Ending, Observer, Session, Silent};
 pub use state::{CheckpointRef, Phase, PlayerTotals, TrainerState};
-pub use summary::{StageRow, Summary};
+pub use summary::{ClosingRow, StageRow, Summary};

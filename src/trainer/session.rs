@@ -240,6 +240,7 @@ impl<'o> Session<'o> {
                 Phase::DiscriminatorWarmup => self.discriminator_warmup()?,
                 Phase::Game(stage) => self.game(stage)?,
                 Phase::Done => {
+                    self.close()?;
                     let best = self.state.best_score.is_none();
                     let stage = self.state.phase.stage_id();
                     let last = self.save("final", CheckpointKind::Full, stage, best)?.path;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::evaluation::PoolScore;
+use crate::metrics::Interval;
 
 /// One row: after warm-up, or after a stage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,11 +31,35 @@ pub struct StageRow {
     pub seconds: f64,
 }
 
+/// One line of the closing measurements.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClosingRow {
+    /// What was measured.
+    pub label: String,
+    /// For each pool that it was measured on, the share of problems passed with its 95 % interval.
+    pub pools: Vec<(String, Interval)>,
+}
+
+impl ClosingRow {
+    pub(super) fn new(label: &str) -> Self {
+        Self {
+            label: label.to_owned(),
+            pools: Vec::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, pool: &str, interval: Interval) {
+        self.pools.push((pool.to_owned(), interval));
+    }
+}
+
 /// All rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
     /// In order.
     pub rows: Vec<StageRow>,
+    /// What was measured once, after everything.
+    pub closing: Vec<ClosingRow>,
 }
 
 impl Summary {
@@ -75,6 +100,33 @@ impl Summary {
                 row.seconds as u64 / 60,
                 row.seconds as u64 % 60
             ));
+            lines.push(cells);
+        }
+        align(&lines)
+    }
+
+    /// The closing measurements as text: shares in percent with their 95 % intervals; empty without any.
+    pub fn closing_table(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for (name, _) in self.closing.iter().flat_map(|row| &row.pools) {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        if names.is_empty() {
+            return String::new();
+        }
+        let mut lines = vec![vec!["at the end, in %".to_owned()]];
+        lines[0].extend(names.iter().map(|name| name.replace('_', " ")));
+        for row in &self.closing {
+            let mut cells = vec![row.label.clone()];
+            for name in &names {
+                let cell = row.pools.iter().find(|(pool, _)| pool == name);
+                cells.push(cell.map_or("-".into(), |(_, i)| {
+                    let [mean, low, high] = [i.mean, i.low, i.high].map(|x| 100.0 * x);
+                    format!("{mean:.1} [{low:.1}, {high:.1}]")
+                }));
+            }
             lines.push(cells);
         }
         align(&lines)
@@ -127,10 +179,34 @@ mod tests {
         };
         let table = Summary {
             rows: vec![row("warm-up", 61.0), row("1 Informal reasoning", 3600.0)],
+            closing: Vec::new(),
         }
         .table();
         let lengths: Vec<usize> = table.lines().map(|line| line.chars().count()).collect();
         assert!(lengths.windows(2).all(|pair| pair[0] == pair[1]), "{table}");
         assert!(table.contains("1:01") && table.contains("60:00") && table.contains("50.0 %"));
+    }
+
+    #[test]
+    fn closing_shares_come_with_their_intervals() {
+        let mut closing = vec![ClosingRow::new("pass@1"), ClosingRow::new("best of 8")];
+        let interval = Interval {
+            mean: 0.5,
+            low: 0.375,
+            high: 0.625,
+        };
+        closing[0].add("validation", interval);
+        closing[0].add("unseen_wordings", interval);
+        closing[1].add("validation", interval);
+        let table = Summary {
+            rows: Vec::new(),
+            closing,
+        }
+        .closing_table();
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(
+            lines[1].ends_with("50.0 [37.5, 62.5]") && lines[2].ends_with("-"),
+            "{table}"
+        );
     }
 }
