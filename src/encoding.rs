@@ -4,6 +4,7 @@ use crate::model::Tokenizer;
 use crate::model::tokenizer::TokenizerError;
 use crate::problems::Problem;
 use crate::problems::compose::is_bare;
+use crate::problems::signature::Signature;
 use crate::prompts::{PromptError, Prompts};
 use crate::rollout::Chain;
 use crate::stage::Stage;
@@ -22,6 +23,16 @@ pub enum EncodingError {
     Tokenizer(#[from] TokenizerError),
 }
 
+/// How the code of one problem opens: with the first line of the wanted function, where the prompt shows a signature and
+/// the template asks for it. The policy then writes the rest, and the code defines the name it has to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CodeOpening {
+    /// What opens the last stage.
+    pub tokens: Vec<u32>,
+    /// The part of it that belongs to the code; empty where the policy writes all of it.
+    pub header: String,
+}
+
 /// Renders prompts and encodes them.
 pub struct PromptEncoder {
     tokenizer: Tokenizer,
@@ -36,7 +47,7 @@ impl PromptEncoder {
         let end_token = tokenizer.special(END_TOKEN)?;
         let mut openings: [Vec<u32>; Stage::COUNT] = Default::default();
         for stage in Stage::ALL {
-            openings[stage.index()] = tokenizer.encode(&prompts.stage_opening(stage)?)?;
+            openings[stage.index()] = tokenizer.encode(&prompts.stage_opening(stage, "")?)?;
         }
         Ok(Self {
             tokenizer,
@@ -95,6 +106,11 @@ impl PromptEncoder {
         self.problem(&problem.statement, Self::shown_signature(problem))
     }
 
+    /// How the code of a problem opens.
+    pub fn problem_code_opening(&self, problem: &Problem) -> Result<CodeOpening, EncodingError> {
+        self.code_opening(Self::shown_signature(problem))
+    }
+
     /// The prompt after which the discriminator attacks a chain of `problem`, or writes tests for the problem alone.
     pub fn attack_prompt(
         &self,
@@ -113,7 +129,21 @@ impl PromptEncoder {
         self.verdict(&problem.statement, Self::shown_signature(problem), chain)
     }
 
-    /// What opens a stage.
+    /// How the code of a problem with this signature opens.
+    pub fn code_opening(&self, signature: Option<&str>) -> Result<CodeOpening, EncodingError> {
+        let header = signature
+            .and_then(|signature| Signature::parse(signature).ok())
+            .map(|signature| signature.header())
+            .unwrap_or_default();
+        let opening = self.prompts.stage_opening(Stage::Code, &header)?;
+        let shown = !header.is_empty() && opening.ends_with(&header);
+        Ok(CodeOpening {
+            tokens: self.tokenizer.encode(&opening)?,
+            header: if shown { header } else { String::new() },
+        })
+    }
+
+    /// What opens a stage; for the code, see [`PromptEncoder::code_opening`].
     pub fn stage_opening(&self, stage: Stage) -> Result<Vec<u32>, EncodingError> {
         Ok(self.openings[stage.index()].clone())
     }

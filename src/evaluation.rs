@@ -55,10 +55,12 @@ pub fn solve(
     let mut starts = Vec::with_capacity(problems.len() * options.samples);
     for problem in problems {
         let prompt = generator.encoder.problem_prompt(problem)?;
+        let code = generator.encoder.problem_code_opening(problem)?;
         for sample in 0..options.samples {
             let key = options.key.with_name(&problem.id).with(sample as u64);
             starts.push(ChainStart {
                 prompt: prompt.clone(),
+                code: code.clone(),
                 chain: Chain::default(),
                 key,
             });

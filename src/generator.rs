@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::encoding::{EncodingError, PromptEncoder};
+use crate::encoding::{CodeOpening, EncodingError, PromptEncoder};
 use crate::model::Transformer;
 use crate::model::decoder::{DecodeOptions, Request, Sampled, Segment, decode};
 use crate::model::sampling::DrawKey;
@@ -22,6 +22,8 @@ pub struct Generator {
 pub struct ChainStart {
     /// The problem's prompt, up to where the first stage opens.
     pub prompt: Vec<u32>,
+    /// How its code opens.
+    pub code: CodeOpening,
     /// Stages written so far; none for a fresh problem.
     pub chain: Chain,
     /// Key of the draws.
@@ -40,22 +42,28 @@ pub struct Sampling {
 }
 
 impl Generator {
-    /// Everything the model sees before it writes `stage`: the prompt, the stages of `chain` before it and its opening.
+    /// Everything the model sees before it writes `stage`: the prompt, the stages of the chain before it and its opening.
     pub fn stage_prompt(
         &self,
-        prompt: &[u32],
-        chain: &Chain,
+        start: &ChainStart,
         stage: Stage,
     ) -> Result<Vec<u32>, EncodingError> {
-        let mut tokens = prompt.to_vec();
+        let mut tokens = start.prompt.clone();
         for &earlier in stage.earlier() {
-            if let Some(completion) = chain.get(earlier) {
+            if let Some(completion) = start.chain.get(earlier) {
                 tokens.extend(self.encoder.stage_opening(earlier)?);
                 tokens.extend(&completion.tokens);
             }
         }
-        tokens.extend(self.encoder.stage_opening(stage)?);
+        tokens.extend(self.opening(start, stage)?);
         Ok(tokens)
+    }
+
+    fn opening(&self, start: &ChainStart, stage: Stage) -> Result<Vec<u32>, EncodingError> {
+        match stage {
+            Stage::Code => Ok(start.code.tokens.clone()),
+            _ => self.encoder.stage_opening(stage),
+        }
     }
 
     /// Continues each chain with `stages`, in order. A completion that runs into its limit is the chain's last.
@@ -76,13 +84,13 @@ impl Generator {
                 max_new_tokens: limit(first),
             }];
             for &stage in later {
-                let opening = self.encoder.stage_opening(stage)?;
+                let opening = self.opening(start, stage)?;
                 segments.push(Segment {
                     opening,
                     max_new_tokens: limit(stage),
                 });
             }
-            let prompt = self.stage_prompt(&start.prompt, &start.chain, first)?;
+            let prompt = self.stage_prompt(start, first)?;
             requests.push(Request {
                 prompt,
                 segments,
@@ -101,7 +109,11 @@ impl Generator {
             .map(|(start, sampled)| {
                 let mut chain = start.chain.clone();
                 for (&stage, sampled) in stages.iter().zip(sampled) {
-                    chain.set(stage, completion(&self.encoder, sampled));
+                    let mut completion = completion(&self.encoder, sampled);
+                    if stage == Stage::Code {
+                        completion.text.insert_str(0, &start.code.header);
+                    }
+                    chain.set(stage, completion);
                 }
                 chain
             })

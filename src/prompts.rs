@@ -112,7 +112,7 @@ const CHAT: [(&str, &str); 8] = templates!("chat");
 /// let prompts = Prompts::plain();
 /// let problem = prompts.generator_prefix("Add two numbers.", Some("def add(a, b)"))?;
 /// assert_eq!(problem, "<|problem|>Add two numbers.<|signature|>def add(a, b)");
-/// assert_eq!(prompts.stage_opening(Stage::Code)?, "<|code|>");
+/// assert_eq!(prompts.stage_opening(Stage::Code, "def add(a, b):")?, "<|code|>def add(a, b):");
 /// # Ok::<(), gauntlet::prompts::PromptError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -185,7 +185,7 @@ impl Prompts {
             }
         }
         for stage in Stage::ALL {
-            prompts.stage_opening(stage)?;
+            prompts.stage_opening(stage, "")?;
         }
         Ok(prompts)
     }
@@ -206,17 +206,14 @@ impl Prompts {
         statement: &str,
         signature: Option<&str>,
     ) -> Result<String, PromptError> {
-        self.render("generator/problem.j2", statement, signature, &[])
+        self.render("generator/problem.j2", statement, signature, "", &[])
     }
 
-    /// What opens a stage. Before it stands the end token of the stage before.
-    pub fn stage_opening(&self, stage: Stage) -> Result<String, PromptError> {
-        self.render(
-            &format!("generator/stage_{}.j2", stage.number()),
-            "",
-            None,
-            &[],
-        )
+    /// What opens a stage. Before it stands the end token of the stage before. `header` is the first line of the wanted
+    /// function, or empty; a template that shows it leaves the policy only the rest to write.
+    pub fn stage_opening(&self, stage: Stage, header: &str) -> Result<String, PromptError> {
+        let name = format!("generator/stage_{}.j2", stage.number());
+        self.render(&name, "", None, header, &[])
     }
 
     /// What the discriminator reads before it writes attacks. `chain` holds the stages written so far; without any,
@@ -229,7 +226,7 @@ impl Prompts {
     ) -> Result<String, PromptError> {
         let code = chain.iter().position(|&(stage, _)| stage == Stage::Code);
         let shown = code.map_or(chain, |at| std::slice::from_ref(&chain[at]));
-        self.render("discriminator/attack.j2", statement, signature, shown)
+        self.render("discriminator/attack.j2", statement, signature, "", shown)
     }
 
     /// What the verdict head reads: the problem and the chain so far.
@@ -239,7 +236,7 @@ impl Prompts {
         signature: Option<&str>,
         chain: &[(Stage, &str)],
     ) -> Result<String, PromptError> {
-        self.render("discriminator/verdict.j2", statement, signature, chain)
+        self.render("discriminator/verdict.j2", statement, signature, "", chain)
     }
 
     /// The code in a completion of the last stage, if there is any.
@@ -252,6 +249,7 @@ impl Prompts {
         name: &str,
         statement: &str,
         signature: Option<&str>,
+        header: &str,
         chain: &[(Stage, &str)],
     ) -> Result<String, PromptError> {
         let chain: Vec<(Stage, String)> = chain
@@ -268,12 +266,13 @@ impl Prompts {
             })
             .collect();
         let (statement, signature) = (inert(statement.trim()), signature.map(inert));
+        let header = inert(header);
         let template = self
             .environment
             .get_template(name)
             .map_err(|_| PromptError::Missing(name.to_owned()))?;
         template
-            .render(context! { statement, signature, chain })
+            .render(context! { statement, signature, header, chain })
             .map_err(|error| template_error(name, &error))
     }
 }
@@ -306,7 +305,7 @@ mod tests {
             .generator_prefix("  Add.\n", Some("def add(a, b)"))
             .unwrap();
         for stage in Stage::ALL {
-            text += &prompts.stage_opening(stage).unwrap();
+            text += &prompts.stage_opening(stage, "").unwrap();
             text += &format!("{}<|end|>", stage.number());
         }
         assert_eq!(
@@ -376,7 +375,7 @@ mod tests {
     fn the_stages_open_with_their_markers() {
         for stage in Stage::ALL {
             assert_eq!(
-                Prompts::plain().stage_opening(stage).unwrap(),
+                Prompts::plain().stage_opening(stage, "").unwrap(),
                 stage.marker()
             );
             assert!(SPECIAL_TOKENS.contains(&stage.marker()));

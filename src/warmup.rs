@@ -50,8 +50,19 @@ pub fn trace_example(
     let mut tokens = encoder.problem_prompt(problem)?;
     let from = tokens.len();
     for &stage in stages {
-        tokens.extend(encoder.stage_opening(stage)?);
-        tokens.extend(encoder.encode_completion(&problem.trace[stage.index()])?);
+        let text = &problem.trace[stage.index()];
+        let opening = encoder.problem_code_opening(problem)?;
+        match text.strip_prefix(&opening.header) {
+            Some(rest) if stage == Stage::Code => {
+                tokens.extend(opening.tokens);
+                tokens.extend(encoder.encode_completion(rest)?);
+            }
+            // Code that opens otherwise, with an import, is imitated whole.
+            _ => {
+                tokens.extend(encoder.stage_opening(stage)?);
+                tokens.extend(encoder.encode_completion(text)?);
+            }
+        }
     }
     Ok(Example { tokens, from })
 }
@@ -285,7 +296,34 @@ fn labelled_inputs(judge: &Judge, problems: &[Problem], key: DrawKey) -> Vec<Vec
 
 #[cfg(test)]
 mod tests {
+    use crate::model::Tokenizer;
+    use crate::model::tokenizer::EMBEDDED;
+    use crate::problems::compose::{Composer, Pool};
+    use crate::prompts::Prompts;
+
     use super::*;
+
+    #[test]
+    fn a_header_in_the_opening_changes_no_token_of_the_text() {
+        let tokenizer = Tokenizer::from_json(EMBEDDED).unwrap();
+        let encoder = PromptEncoder::new(tokenizer, Prompts::plain()).unwrap();
+        let composer = Composer::new(0);
+        let mut headers = 0;
+        for index in 0..60 {
+            let problem = composer.draft(Pool::Train, index).problem;
+            let header = encoder.problem_code_opening(&problem).unwrap().header;
+            headers += usize::from(problem.trace[4].starts_with(&header) && !header.is_empty());
+            let mut plain = encoder.problem_prompt(&problem).unwrap();
+            for stage in Stage::ALL {
+                plain.extend(encoder.stage_opening(stage).unwrap());
+                let text = &problem.trace[stage.index()];
+                plain.extend(encoder.encode_completion(text).unwrap());
+            }
+            let example = trace_example(&encoder, &problem, &Stage::ALL).unwrap();
+            assert_eq!(example.tokens, plain, "{}", problem.id);
+        }
+        assert!(headers > 30, "{headers} of 60 problems show a signature");
+    }
 
     #[test]
     fn the_learning_rate_rises_then_falls_to_its_floor() {

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use gauntlet::model::Tokenizer;
+use gauntlet::model::tokenizer::EMBEDDED;
+use gauntlet::problems::compose::{Composer, Pool};
 use gauntlet::problems::ground::{GroundError, ground, ground_each};
 use gauntlet::problems::inputs::{draw_valid, random_inputs, valid_inputs};
 use gauntlet::problems::mutate::mutants;
@@ -390,4 +393,20 @@ fn broken_files_are_refused_with_line_and_field() {
             .to_string()
             .contains(":2: not UTF-8 at byte 1")
     );
+}
+
+/// What a tiny model can learn: 160 tokens of the tokenizer that ships.
+#[test]
+fn traces_are_short_enough_for_a_tiny_model() {
+    let tokenizer = Tokenizer::from_json(EMBEDDED).unwrap();
+    let composer = Composer::new(0);
+    let composed = (0..500).map(|index| composer.draft(Pool::Train, index).problem);
+    for problem in shipped().iter().cloned().chain(composed) {
+        let tokens: usize = problem
+            .trace
+            .iter()
+            .map(|text| tokenizer.encode(text).unwrap().len())
+            .sum();
+        assert!(tokens <= 160, "{}: {tokens} tokens", problem.id);
+    }
 }

@@ -51,6 +51,9 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
     let prompt = generator
         .encoder
         .problem(problem, options.signature.as_deref())?;
+    let code = generator
+        .encoder
+        .code_opening(options.signature.as_deref())?;
     let budget: usize = loaded.config.sampling.max_new_tokens.iter().sum();
     let longest = generator.model.config().max_position_embeddings as usize;
     if prompt.len() + budget > longest {
@@ -72,6 +75,7 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
             .filter(|(chain, _)| !chain.truncated())
             .map(|(chain, key)| ChainStart {
                 prompt: prompt.clone(),
+                code: code.clone(),
                 chain: chain.clone(),
                 key: key.with(u64::from(stage.number())),
             })

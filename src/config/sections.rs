@@ -319,6 +319,8 @@ section! {
         samples: usize = 1, in 1..=1024;
         /// Temperature; 0 takes the likeliest token.
         temperature: f64 = 0.0, in 0.0..=10.0;
+        /// Samples a problem for pass@1 at the temperature of training, beside the attempts above; 0 takes none.
+        sampled: usize = 2, in 0..=1024;
         /// Whether the run ends with the closing measurements: stages of another problem swapped in, nearest-neighbour
         /// retrieval, the best of several samples by verdict.
         closing: bool = true;

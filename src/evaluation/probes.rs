@@ -25,6 +25,7 @@ pub fn swapped_stages(
         let donor = &attempts[(i + 1) % attempts.len()];
         starts.push(ChainStart {
             prompt: generator.encoder.problem_prompt(problem)?,
+            code: generator.encoder.problem_code_opening(problem)?,
             chain: donor
                 .first()
                 .map(|attempt| attempt.chain.prefix(Stage::Constraints))

@@ -13,6 +13,7 @@ use tree_sitter::{Node, Parser, Tree};
 /// assert_eq!(signature.params[1].annotation.as_deref(), Some("int"));
 /// assert_eq!(signature.params[1].default.as_deref(), Some("2"));
 /// assert_eq!(signature.returns.as_deref(), Some("str"));
+/// assert_eq!(signature.header(), "def repeat(word, times=2):");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
@@ -75,6 +76,23 @@ impl Signature {
             .split_at(self.params.len().min(other.params.len()));
         let names = self.param_names();
         same.iter().map(|p| p.name.as_str()).eq(names) && more.iter().all(|p| p.default.is_some())
+    }
+
+    /// The first line of a definition, without annotations: `def repeat(word, times=2):`.
+    pub fn header(&self) -> String {
+        let plain = Signature {
+            params: self
+                .params
+                .iter()
+                .map(|param| Param {
+                    annotation: None,
+                    ..param.clone()
+                })
+                .collect(),
+            returns: None,
+            ..self.clone()
+        };
+        format!("{plain}:")
     }
 
     /// The parameters' names, in order.

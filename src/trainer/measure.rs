@@ -26,20 +26,25 @@ impl Session<'_> {
         limit: usize,
     ) -> Result<Vec<Vec<Attempt>>, TrainError> {
         let evaluation = &self.config.evaluation;
-        let sampling = self.sampling(evaluation.temperature);
+        let problems = &pool.problems[..limit.min(pool.problems.len())];
+        self.attempts_at(problems, evaluation.samples, evaluation.temperature)
+    }
+
+    fn attempts_at(
+        &self,
+        problems: &[Problem],
+        samples: usize,
+        temperature: f64,
+    ) -> Result<Vec<Vec<Attempt>>, TrainError> {
+        let sampling = self.sampling(temperature);
         let options = SolveOptions {
             sampling: &sampling,
-            samples: evaluation.samples,
+            samples,
             stages: self.config.written_stages(),
             key: self.key.with_name("evaluation"),
         };
-        let problems = &pool.problems[..limit.min(pool.problems.len())];
-        Ok(solve(
-            &self.players.generator,
-            &self.judge,
-            problems,
-            &options,
-        )?)
+        let generator = &self.players.generator;
+        Ok(solve(generator, &self.judge, problems, &options)?)
     }
 
     /// Measures a part of the validation pools within a stage, to be seen; `best` is chosen by whole pools.
@@ -82,6 +87,7 @@ impl Session<'_> {
             }
             pools.push(scored);
         }
+        pools.extend(self.sampled_scores()?);
         let validation = mean(&validation);
         let row = StageRow {
             label: label.to_owned(),
@@ -132,6 +138,22 @@ impl Session<'_> {
             self.state.best_score = Some((validation, self.state.step));
         }
         Ok(better)
+    }
+
+    /// pass@1 at the temperature of training, which is what the game improves, on the composed validation and report
+    /// pools; named after them.
+    fn sampled_scores(&self) -> Result<Vec<PoolScore>, TrainError> {
+        let samples = self.config.evaluation.sampled;
+        let temperature = self.config.sampling.temperature;
+        let composed = |pool: &&Pool| !pool.name.ends_with("written");
+        let mut scores = Vec::new();
+        if samples > 0 {
+            for pool in self.validation.iter().chain(&self.report).filter(composed) {
+                let attempts = self.attempts_at(&pool.problems, samples, temperature)?;
+                scores.push(score(&format!("{}_sampled", pool.name), &attempts));
+            }
+        }
+        Ok(scores)
     }
 
     /// Verdicts on whole chains with what execution said.

@@ -167,6 +167,7 @@ impl Table<'_> {
             let key = self.draw_key(&key(problem, u32::MAX, u32::MAX));
             starts.push(ChainStart {
                 prompt,
+                code: self.generator.encoder.problem_code_opening(problem)?,
                 chain: Chain::default(),
                 key,
             });
@@ -209,9 +210,7 @@ impl Table<'_> {
         let mut rounds = Vec::with_capacity(members.len());
         let mut rows = chains.into_iter().zip(branches);
         for (problem, start) in members {
-            let prompt_tokens = self
-                .generator
-                .stage_prompt(&start.prompt, &start.chain, stage)?;
+            let prompt_tokens = self.generator.stage_prompt(&start, stage)?;
             let mut round = Round::new(problem);
             for (sample, (chain, branches)) in rows.by_ref().take(game.group_size).enumerate() {
                 let rollout = Rollout {
@@ -256,9 +255,9 @@ impl Table<'_> {
             .filter(|(_, chain)| !chain.truncated())
             .flat_map(|(start, chain)| {
                 (1..=branches as u64).map(|branch| ChainStart {
-                    prompt: start.prompt.clone(),
                     chain: chain.clone(),
                     key: start.key.with(branch),
+                    ..start.clone()
                 })
             })
             .collect();
