@@ -3,6 +3,8 @@
 pub mod probes;
 pub mod retrieval;
 
+use serde::{Deserialize, Serialize};
+
 use crate::encoding::EncodingError;
 use crate::generator::{ChainStart, Generator, Sampling};
 use crate::judge::{Case, Judge, Judgement};
@@ -101,7 +103,7 @@ pub fn solve(
 }
 
 /// What a pool's attempts add up to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolScore {
     /// The pool's name.
     pub name: String,
@@ -110,6 +112,7 @@ pub struct PoolScore {
     /// Mean over problems of the unbiased pass@1.
     pub pass_at_1: f64,
     /// Whether each problem's first attempt passed, for intervals over problems; masked ones left out.
+    #[serde(skip)]
     pub passed: Vec<f64>,
     /// Share of attempts cut short by a token limit.
     pub truncated: f64,

@@ -7,6 +7,7 @@ mod finding;
 mod hostile;
 mod python;
 mod round_trip;
+mod saver;
 
 use gauntlet::checkpoint::{
     CheckpointKind, DISCRIMINATOR, GENERATOR, Moments, OptimizerState, ParamGroup, PlayerState,
@@ -88,6 +89,7 @@ fn request(name: &str, step: u64, score: Option<f64>) -> SaveRequest {
             ("shared.j2".into(), "é".into()),
         ],
         parent: None,
+        tags: [("note".to_string(), "a first try".to_string())].into(),
         set_best: false,
     }
 }

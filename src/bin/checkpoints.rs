@@ -1,16 +1,20 @@
-//! `checkpoints`: lists, inspects and verifies what training saved.
+//! `checkpoints`: shows, compares, checks, copies and deletes what training saved.
 
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use gauntlet::checkpoint::{Checkpoint, Runs, Store, report};
+use gauntlet::checkpoint::{
+    Checkpoint, PruneOptions, Retention, Runs, Store, Strategy, is_requested, prune, report,
+    request_save, transfer,
+};
 use gauntlet::cli::{self, Exit, UsageError};
 
-/// Lists, inspects and verifies what training saved.
+/// Shows, compares, checks, copies and deletes what training saved.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Cli {
@@ -44,6 +48,9 @@ enum Command {
         /// Show only what the manifest says, without opening the models
         #[arg(long)]
         info_only: bool,
+        /// Show the settings in which another checkpoint differs
+        #[arg(long, value_name = "CHECKPOINT")]
+        against: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -53,6 +60,94 @@ enum Command {
         /// A name (best, latest, final, stage_3, ..), step:N, or a path
         #[arg(default_value = "latest")]
         checkpoint: String,
+        #[command(flatten)]
+        place: Place,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show checkpoints side by side: metrics with differences, settings, samples of the same problem
+    Compare {
+        /// Two or more names, steps or paths; the others are compared with the first
+        #[arg(required = true, num_args = 2..)]
+        checkpoints: Vec<String>,
+        #[command(flatten)]
+        place: Place,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask a run that is training for a checkpoint now, under a name of your own
+    Save {
+        /// Its name: letters, digits, and . _ - +
+        name: String,
+        #[command(flatten)]
+        place: Place,
+        /// Seconds to wait until it is written; 0 returns at once
+        #[arg(long, default_value_t = 600)]
+        wait: u64,
+    },
+    /// Name the periodic checkpoints that can go, and delete them with --yes
+    Prune {
+        #[command(flatten)]
+        place: Place,
+        /// Prune every run below the outputs directory
+        #[arg(long, conflicts_with = "run")]
+        all: bool,
+        /// Periodic checkpoints of each run that stay
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        keep_last: i64,
+        /// Keep the newest (last_n) or those with the best validation score (top_k_val)
+        #[arg(long, default_value = "last_n")]
+        strategy: String,
+        /// Emergency checkpoints go too, but for the newest of a run and what a run was resumed from
+        #[arg(long)]
+        emergency: bool,
+        /// Directories that are no whole checkpoint go too
+        #[arg(long)]
+        broken: bool,
+        /// Really delete
+        #[arg(long)]
+        yes: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy checkpoints and logs to another directory, verified, in the same layout
+    Backup {
+        /// Directory to copy to
+        to: PathBuf,
+        /// Only the checkpoint of this name
+        #[arg(long, value_name = "NAME")]
+        checkpoint: Option<String>,
+        #[command(flatten)]
+        place: Place,
+        /// Copy every run below the outputs directory
+        #[arg(long, conflicts_with = "run")]
+        all: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy checkpoints and logs back from a backup, verified
+    Restore {
+        /// Directory that a backup was made to
+        from: PathBuf,
+        /// Only the checkpoint of this name
+        #[arg(long, value_name = "NAME")]
+        checkpoint: Option<String>,
+        /// Only this run of the backup, as <name>/<timestamp>
+        #[arg(long, value_name = "RUN")]
+        run: Option<PathBuf>,
+        /// Directory that holds all runs
+        #[arg(long, value_name = "DIR", default_value = "outputs")]
+        outputs: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what runs take up on disk
+    Du {
         #[command(flatten)]
         place: Place,
         /// Print JSON
@@ -115,9 +210,15 @@ fn run(args: Cli) -> Result<Exit> {
             checkpoint,
             place,
             info_only,
+            against,
             json,
         }) => {
-            let report = report::Inspection::of(&place.find(&checkpoint)?, !info_only)?;
+            let other = against.map(|name| place.find(&name)).transpose()?;
+            let checkpoint = place.find(&checkpoint)?;
+            let mut report = report::Inspection::of(&checkpoint, !info_only)?;
+            if let Some(other) = other {
+                report.compare_settings(&checkpoint, &other)?;
+            }
             show(json, &report)
         }
         Some(Command::Verify {
@@ -133,6 +234,83 @@ fn run(args: Cli) -> Result<Exit> {
                 Exit::Failed
             })
         }
+        Some(Command::Compare {
+            checkpoints,
+            place,
+            json,
+        }) => {
+            let found: Vec<Checkpoint> = checkpoints
+                .iter()
+                .map(|name| place.find(name))
+                .collect::<Result<_>>()?;
+            show(json, &report::Comparison::of(&found)?)
+        }
+        Some(Command::Save { name, place, wait }) => save(&place, &name, wait),
+        Some(Command::Prune {
+            place,
+            all,
+            keep_last,
+            strategy,
+            emergency,
+            broken,
+            yes,
+            json,
+        }) => {
+            let strategy = match strategy.as_str() {
+                "last_n" => Strategy::LastN,
+                "top_k_val" => Strategy::TopKVal,
+                other => {
+                    let text = format!("--strategy {other}: expected last_n or top_k_val");
+                    return Err(UsageError::new(text).into());
+                }
+            };
+            let options = PruneOptions {
+                retention: Retention::new(strategy, keep_last).map_err(UsageError::new)?,
+                emergency,
+                broken,
+            };
+            let runs = place.runs(all)?;
+            let pruning = prune(&Runs::new(&place.outputs), &runs, &options, yes)?;
+            show(json, &pruning)?;
+            if !pruning.done && !json {
+                eprintln!("nothing was deleted; add --yes to delete");
+            }
+            Ok(Exit::Done)
+        }
+        Some(Command::Backup {
+            to,
+            checkpoint,
+            place,
+            all,
+            json,
+        }) => copy(json, &place.runs(all)?, checkpoint, &to),
+        Some(Command::Restore {
+            from,
+            checkpoint,
+            run,
+            outputs,
+            json,
+        }) => {
+            let runs = match run {
+                Some(run) => vec![from.join(run)],
+                None => Runs::new(&from).list(None),
+            };
+            if runs.is_empty() {
+                let text = format!(
+                    "{} holds no runs; expected a directory that `checkpoints backup` wrote",
+                    from.display()
+                );
+                return Err(UsageError::new(text).into());
+            }
+            copy(json, &runs, checkpoint, &outputs)
+        }
+        Some(Command::Du { place, json }) => {
+            let runs = match &place.run {
+                Some(run) => vec![run.clone()],
+                None => Runs::new(&place.outputs).list(None),
+            };
+            show(json, &report::DiskUsage::of(&runs)?)
+        }
     }
 }
 
@@ -145,6 +323,50 @@ fn list(runs: &[PathBuf], json: bool) -> Result<Exit> {
         })
         .collect::<Result<Vec<_>>>()?;
     show(json, &report::Listings(listings))
+}
+
+/// Leaves a request for the run and waits until the checkpoint is there.
+fn save(place: &Place, name: &str, wait: u64) -> Result<Exit> {
+    let run = match &place.run {
+        Some(run) => run.clone(),
+        None => match Runs::new(&place.outputs).list(None).into_iter().next() {
+            Some(newest) => newest,
+            None => {
+                let text = format!("no run in {}", place.outputs.display());
+                return Err(UsageError::new(text).into());
+            }
+        },
+    };
+    let store = Store::open(&run).map_err(UsageError::new)?;
+    request_save(&run, name).map_err(UsageError::new)?;
+    let deadline = Instant::now() + Duration::from_secs(wait);
+    while wait > 0 {
+        if let Ok(saved) = store.load(name) {
+            println!("{}", saved.path().display());
+            return Ok(Exit::Done);
+        }
+        if Instant::now() >= deadline {
+            let state = if is_requested(&run, name) {
+                "has not seen the request: it may have ended, or be in a long step; the request stays"
+            } else {
+                "has taken the request but the checkpoint is not there; its output says why"
+            };
+            anyhow::bail!("after {wait} s the run {} {state}", run.display());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    eprintln!("{} will save {name} after its present step", run.display());
+    Ok(Exit::Done)
+}
+
+fn copy(json: bool, runs: &[PathBuf], name: Option<String>, to: &std::path::Path) -> Result<Exit> {
+    let done = transfer(runs, name.as_deref(), to)?;
+    show(json, &report::Copied(&done))?;
+    Ok(if done.skipped.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
 fn show(json: bool, report: &(impl serde::Serialize + std::fmt::Display)) -> Result<Exit> {

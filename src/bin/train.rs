@@ -34,6 +34,12 @@ struct Args {
     /// Begin with the weights of a checkpoint and a fresh optimizer.
     #[arg(long, value_name = "CHECKPOINT", conflicts_with = "resume")]
     init_from: Option<String>,
+    /// Which players --init-from sets: both, generator or discriminator.
+    #[arg(long, value_name = "ROLE", requires = "init_from")]
+    init_role: Option<String>,
+    /// A note of your own for every checkpoint, shown by `checkpoints list`. May be given many times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    tag: Vec<String>,
     /// Where tensors live: cpu, cuda or cuda:N.
     #[arg(long)]
     device: Option<String>,
@@ -96,12 +102,15 @@ fn run(args: Args) -> Result<Exit> {
     let interrupted = cli::interrupt_flag().context("cannot listen for signals")?;
     let mut progress = Progress::new(Some(interrupted.clone()));
     let mut session = Session::open(config, resume, init_from, interrupted, &mut progress)?;
-    match session.run()? {
+    let ending = session.run().inspect_err(|error| {
+        if let Some(checkpoint) = error.resume_from() {
+            eprintln!("go on with: {}", go_on(checkpoint));
+        }
+    });
+    match ending? {
         Ending::Interrupted { saved } => {
-            eprintln!(
-                "interrupted; saved {0}\ngo on with: train --resume {0}",
-                saved.display()
-            );
+            eprintln!("interrupted; saved {}", saved.display());
+            eprintln!("go on with: {}", go_on(&saved));
             Ok(Exit::Interrupted)
         }
         Ending::Finished { last, summary } => {
@@ -127,9 +136,41 @@ fn run(args: Args) -> Result<Exit> {
     }
 }
 
+/// The command that goes on from a checkpoint: the one that was given, with another `--resume`.
+fn go_on(checkpoint: &Path) -> String {
+    let mut words = std::env::args();
+    let mut command = vec![quoted(&words.next().unwrap_or_else(|| "train".into()))];
+    while let Some(word) = words.next() {
+        let flag = ["--resume", "--init-from", "--init-role"]
+            .into_iter()
+            .find(|flag| word.starts_with(flag));
+        match flag {
+            // Its value is the next word, or part of this one.
+            Some(flag) if word == flag => drop(words.next()),
+            Some(flag) if word[flag.len()..].starts_with('=') => {}
+            _ => command.push(quoted(&word)),
+        }
+    }
+    command.push("--resume".into());
+    command.push(quoted(&checkpoint.display().to_string()));
+    command.join(" ")
+}
+
+/// A word as a POSIX shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=+:,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// The configuration file with the flags' overrides.
 fn configure(args: &Args) -> Result<Config, Box<dyn std::error::Error + Send + Sync>> {
     let mut sets = args.set.clone();
+    if let Some(role) = &args.init_role {
+        sets.push(format!("checkpoint.init_role={role}"));
+    }
     if let Some(device) = &args.device {
         sets.push(format!("run.device={device}"));
     }
@@ -138,7 +179,17 @@ fn configure(args: &Args) -> Result<Config, Box<dyn std::error::Error + Send + S
         sets.push(format!("stages.first={first}"));
         sets.push(format!("stages.last={last}"));
     }
-    Ok(Config::load(args.config.as_deref(), &sets)?)
+    let mut config = Config::load(args.config.as_deref(), &sets)?;
+    for tag in &args.tag {
+        let (key, value) = tag
+            .split_once('=')
+            .filter(|(key, _)| !key.is_empty())
+            .ok_or_else(|| {
+                format!("--tag {tag:?}: expected KEY=VALUE, as in --tag note=baseline")
+            })?;
+        config.run.tags.insert(key.into(), value.into());
+    }
+    Ok(config)
 }
 
 fn check_device(device: &str) -> Result<()> {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::CheckpointError;
 use super::manifest::{FileRecord, MANIFEST, Manifest};
-use super::names::{TEMPORARY, TRASH};
+use super::names::{self, TEMPORARY, TRASH};
 use super::pt::{HostTensor, PtValue, write_pt};
 use super::storage::{EntryKind, Storage, StorageFile};
 
@@ -117,7 +117,13 @@ impl<'a> Commit<'a> {
             files: std::mem::take(&mut self.files),
             ..manifest
         };
-        self.write(MANIFEST, manifest.to_text()?.as_bytes())?;
+        let text = manifest.to_text()?;
+        self.finish_with(text.as_bytes())
+    }
+
+    /// As [`Commit::finish`], with a manifest that is known to be that of the files.
+    pub(super) fn finish_with(mut self, manifest: &[u8]) -> Result<String, CheckpointError> {
+        self.write(MANIFEST, manifest)?;
         let hash = self
             .files
             .last()
@@ -233,7 +239,7 @@ pub(super) fn sweep(storage: &dyn Storage, dir: &Path) -> Result<Vec<String>, Ch
         .list(dir)
         .map_err(CheckpointError::io("list", dir))?
     {
-        if !name.starts_with(TEMPORARY) && !name.starts_with(TRASH) {
+        if !names::is_leftover(&name) {
             continue;
         }
         let path = dir.join(&name);

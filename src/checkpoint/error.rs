@@ -132,6 +132,25 @@ impl CheckpointError {
         }
     }
 
+    /// Whether the same operation may succeed a moment later: a hiccup of the storage, as against
+    /// a full disk, missing permissions or a value that cannot be saved.
+    pub fn may_pass(&self) -> bool {
+        use io::ErrorKind;
+        match self {
+            Self::Io { cause, .. } => !matches!(
+                cause.kind(),
+                ErrorKind::StorageFull
+                    | ErrorKind::QuotaExceeded
+                    | ErrorKind::FileTooLarge
+                    | ErrorKind::PermissionDenied
+                    | ErrorKind::ReadOnlyFilesystem
+                    | ErrorKind::NotADirectory
+                    | ErrorKind::InvalidInput
+            ),
+            _ => false,
+        }
+    }
+
     /// A whole file with the wrong content.
     pub(super) fn invalid(file: &Path, reason: impl Into<String>) -> Self {
         Self::Invalid {

@@ -3,6 +3,7 @@
 //! The last line seals the manifest itself: it holds the BLAKE3 of all bytes before that line, so
 //! that a flipped bit or a cut in the manifest is noticed as well.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -104,6 +105,9 @@ pub struct Manifest {
     pub score: Option<f64>,
     /// The checkpoint that the run was resumed from.
     pub parent: Option<Parent>,
+    /// Notes of the user's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
     /// Commands that use this checkpoint, to paste.
     pub usage: Vec<String>,
     /// Every other file of the checkpoint.
@@ -212,6 +216,7 @@ mod tests {
             step: 120,
             score: Some(0.5),
             parent: None,
+            tags: BTreeMap::from([("note".into(), "é".into())]),
             usage: vec!["inference".into()],
             files: vec![FileRecord {
                 path: "prompts/stage_1.j2".into(),

@@ -1,6 +1,7 @@
 //! Checkpoints that are whole or absent, verified before use, and readable by Python's torch.
 //!
 //! - [`Store`]: the checkpoints of one run. [`Store::save`] commits a directory atomically.
+//! - [`Saver`]: writes beside training; the trainer waits only for a copy of its state.
 //! - [`Checkpoint`]: one of them, opened. Files are verified and read when asked for.
 //! - [`PlayerState`]: a player's weights and optimizer; [`PlayerFile`] is its file, opened.
 //! - [`Runs`]: all runs below `outputs/`, to find a checkpoint by what a person calls it.
@@ -23,30 +24,39 @@
 mod architecture;
 mod clock;
 mod commit;
+mod demand;
 mod error;
 mod format;
 mod manifest;
 mod names;
 mod opened;
 mod player_file;
+mod prune;
 pub mod pt;
 pub mod report;
 mod resolve;
 mod retention;
 mod save;
+mod saver;
 mod storage;
 mod store;
+mod transfer;
 
+pub use crate::config::Strategy;
 pub use architecture::{ArchitectureMismatch, Difference, NamedShape, check_architecture};
 pub use clock::{parse_utc, stamp, utc};
+pub use demand::{is_requested, request_save, take_requests};
 pub use error::CheckpointError;
 pub use format::{FORMAT_VERSION, Moments, OptimizerState, ParamGroup, PlayerState};
 pub use manifest::{CheckpointKind, FileRecord, MANIFEST, Manifest, Parent};
 pub use names::{BEST, LATEST};
 pub use opened::Checkpoint;
 pub use player_file::{PlayerFile, TensorInfo};
+pub use prune::{PruneOptions, Pruning, prune, resumed_from};
 pub use resolve::{Resumable, Runs, Skipped};
-pub use retention::{Candidate, Retention, RetentionError, Strategy};
+pub use retention::{Candidate, Retention, RetentionError};
 pub use save::{DISCRIMINATOR, GENERATOR, SaveJob, SaveRequest};
+pub use saver::{Finished, Saver};
 pub use storage::{EntryKind, LocalStorage, Lock, Storage, StorageFile};
 pub use store::{CHECKPOINTS, Listed, Saved, Store};
+pub use transfer::{Transfer, transfer};

@@ -8,6 +8,9 @@ pub const LATEST: &str = "latest";
 /// The link to the checkpoint with the best validation score of a run.
 pub const BEST: &str = "best";
 
+/// Periodic sampler checkpoints end with this, beside the full ones of the same steps.
+pub(super) const SAMPLER: &str = "_sampler";
+
 /// Directories being written start with this.
 pub(super) const TEMPORARY: &str = ".tmp-";
 
@@ -57,6 +60,33 @@ pub(super) fn check_new(name: &str) -> Result<(), CheckpointError> {
         });
     }
     Ok(())
+}
+
+/// Whether a name is that of something half written or half deleted.
+pub(super) fn is_leftover(name: &str) -> bool {
+    name.starts_with(TEMPORARY) || name.starts_with(TRASH)
+}
+
+/// Whether a name is one of those that a run gives by itself.
+pub(super) fn is_ours(name: &str) -> bool {
+    let numbered = |prefix: &str| {
+        name.strip_prefix(prefix).is_some_and(|rest| {
+            let digits = rest.strip_suffix(SAMPLER).unwrap_or(rest);
+            !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+        })
+    };
+    name == "final" || name.starts_with("emergency") || numbered("stage_") || numbered("step_")
+}
+
+/// The kind of periodic checkpoint that a name tells: `step_<digits>`, whose suffix is empty or
+/// that of a sampler.
+pub(super) fn periodic_suffix(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix("step_")?;
+    let (digits, suffix) = rest.split_at(
+        rest.find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len()),
+    );
+    (!digits.is_empty() && ["", SAMPLER].contains(&suffix)).then_some(suffix)
 }
 
 /// Whether a path with `/` is made of good names alone.

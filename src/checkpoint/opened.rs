@@ -134,11 +134,34 @@ impl Checkpoint {
 
     /// A file's bytes, verified.
     pub fn file(&self, path: &str) -> Result<Vec<u8>, CheckpointError> {
+        Ok(self.mapped(path)?.to_vec())
+    }
+
+    /// A file as memory, verified.
+    pub(super) fn mapped(&self, path: &str) -> Result<Mapped, CheckpointError> {
         let record = self.record(path)?;
         let file = self.path.join(path);
         let map = Mapped::open(&file).map_err(CheckpointError::io("open", &file))?;
         check_hash(&file, record, &map)?;
-        Ok(map.to_vec())
+        Ok(map)
+    }
+
+    /// The manifest as it was when the checkpoint was opened, byte for byte.
+    pub(super) fn manifest_bytes(&self) -> Result<Vec<u8>, CheckpointError> {
+        let file = self.path.join(MANIFEST);
+        let bytes = LocalStorage
+            .read(&file, MAX_MANIFEST)
+            .map_err(CheckpointError::io("read", &file))?;
+        let found = blake3::hash(&bytes).to_hex().to_string();
+        if found == self.manifest_hash {
+            return Ok(bytes);
+        }
+        Err(CheckpointError::Damaged {
+            file,
+            entry: None,
+            expected: format!("BLAKE3 {}", self.manifest_hash),
+            found,
+        })
     }
 
     /// Reads every byte; gives everything that is not as the manifest says.

@@ -1,8 +1,14 @@
 //! What a person, or a program that reads JSON, wants to know about checkpoints.
 
+mod comparison;
+mod deeds;
+mod disk;
 mod inspection;
 mod listing;
 
+pub use comparison::{Compared, Comparison, MetricRow, Sample, SampleRow, SettingRow};
+pub use deeds::Copied;
+pub use disk::{DiskUsage, RunUsage};
 pub use inspection::{Inspection, Part, PlayerReport, Verification};
 pub use listing::{Listing, ListingRow, Listings, Summary};
 
@@ -32,6 +38,29 @@ fn human_age(seconds: u64) -> String {
         3600..86_400 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / 86_400),
     }
+}
+
+/// Columns padded to their widest cell; the first is flush left, the others flush right.
+fn aligned_table(lines: &[Vec<String>]) -> String {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|line| line.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for line in lines {
+        for (column, cell) in line.iter().enumerate() {
+            let width = widths[column];
+            text += &match column {
+                0 => format!("{cell:<width$}"),
+                _ => format!("  {cell:>width$}"),
+            };
+        }
+        text.truncate(text.trim_end_matches(' ').len());
+        text.push('\n');
+    }
+    text
 }
 
 /// A number and its noun: `1 fault`, `2 faults`.

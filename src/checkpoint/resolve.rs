@@ -96,7 +96,7 @@ impl Runs {
 
     /// Opens the checkpoint that `reference` names:
     ///
-    /// - a path to a checkpoint's directory;
+    /// - a path to a checkpoint's directory, also `<run>/checkpoints/best` where the link is a parent's;
     /// - `best`, `latest`, `final`, `stage_3`, any name, also as `checkpoints/best`;
     /// - `step:120`, whatever the checkpoint of that step is called.
     ///
@@ -106,6 +106,15 @@ impl Runs {
         let path = Path::new(reference);
         if (reference.contains('/') || path.is_absolute()) && path.join(MANIFEST).exists() {
             return Checkpoint::open(path);
+        }
+        // `<run>/checkpoints/best`, where a resumed run has no `best` of its own yet: its parent's.
+        if let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str()))
+            && dir.file_name().is_some_and(|dir| dir == CHECKPOINTS)
+            && let Some(run) = dir.parent().filter(|run| !run.as_os_str().is_empty())
+            && dir.is_dir()
+            && std::fs::symlink_metadata(path).is_err()
+        {
+            return self.find(name, Some(run));
         }
         let prefix = format!("{CHECKPOINTS}/");
         let name = reference.strip_prefix(&prefix).unwrap_or(reference);

@@ -1,18 +1,10 @@
 //! Which periodic checkpoints to keep.
 
-use serde::{Deserialize, Serialize};
+use super::names;
+use crate::config::Strategy;
 
-/// The rule by which periodic checkpoints are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    /// The newest.
-    LastN,
-    /// Those with the highest validation score, the newer of two equal ones; unscored ones last.
-    TopKVal,
-}
-
-/// A rule and a number. Only checkpoints named `step_<digits>` are ever deleted.
+/// A rule and a number. Only checkpoints named `step_<digits>` or `step_<digits>_sampler` are ever
+/// deleted; the two kinds are counted apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     strategy: Strategy,
@@ -53,9 +45,23 @@ impl Retention {
         let Some(keep) = self.keep else {
             return Vec::new();
         };
+        let kinds = ["", names::SAMPLER];
+        kinds
+            .iter()
+            .flat_map(|suffix| self.surplus(keep, suffix, checkpoints))
+            .collect()
+    }
+
+    /// Those of one kind that are too many.
+    fn surplus<'a>(
+        &self,
+        keep: usize,
+        suffix: &str,
+        checkpoints: &[Candidate<'a>],
+    ) -> Vec<&'a str> {
         let mut periodic: Vec<&Candidate<'a>> = checkpoints
             .iter()
-            .filter(|candidate| is_periodic(candidate.name))
+            .filter(|candidate| names::periodic_suffix(candidate.name) == Some(suffix))
             .collect();
         periodic.sort_by(|a, b| {
             let score = |c: &Candidate<'_>| match self.strategy {
@@ -75,12 +81,6 @@ impl Retention {
             .map(|candidate| candidate.name)
             .collect()
     }
-}
-
-/// Whether a name is that of a periodic checkpoint.
-fn is_periodic(name: &str) -> bool {
-    name.strip_prefix("step_")
-        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -129,6 +129,33 @@ mod tests {
             ["step_000010", "step_000040", "step_000020"]
         );
         assert_eq!(deleted(TopKVal, 3, ""), ["step_000020"]);
+    }
+
+    #[test]
+    fn sampler_checkpoints_are_counted_apart() {
+        let names = [
+            "step_000010_sampler",
+            "step_000010",
+            "step_000020_sampler",
+            "step_000020",
+            "step_000030",
+            "step_000040_old",
+        ];
+        let candidates: Vec<Candidate<'static>> = names
+            .iter()
+            .zip(1..)
+            .map(|(name, sequence)| Candidate {
+                name,
+                sequence,
+                score: None,
+                protected: false,
+            })
+            .collect();
+        let newest = Retention::new(Strategy::LastN, 1).unwrap();
+        assert_eq!(
+            newest.to_delete(&candidates),
+            ["step_000020", "step_000010", "step_000010_sampler"]
+        );
     }
 
     #[test]

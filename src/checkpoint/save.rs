@@ -1,5 +1,8 @@
 //! What the trainer hands over to be saved, and the form in which it can go to another thread.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+
 use serde_json::Value as Json;
 
 use super::CheckpointError;
@@ -44,6 +47,8 @@ pub struct SaveRequest {
     pub prompts: Vec<(String, String)>,
     /// The checkpoint the run was resumed from.
     pub parent: Option<Parent>,
+    /// Notes of the user's own, shown in listings.
+    pub tags: BTreeMap<String, String>,
     /// Whether `best` shall point here.
     pub set_best: bool,
 }
@@ -57,9 +62,12 @@ pub struct SaveJob {
     pub(super) step: u64,
     pub(super) score: Option<f64>,
     pub(super) parent: Option<Parent>,
+    pub(super) tags: BTreeMap<String, String>,
     pub(super) set_best: bool,
     pub(super) players: Vec<(String, PtValue<HostTensor>)>,
     pub(super) files: Vec<(String, Vec<u8>)>,
+    /// Logs that must be as durable as the checkpoint that counts on their lines.
+    pub(super) logs: Vec<File>,
 }
 
 impl SaveRequest {
@@ -119,14 +127,38 @@ impl SaveRequest {
             step: self.step,
             score: self.score,
             parent: self.parent,
+            tags: self.tags,
             set_best: self.set_best,
             players,
             files,
+            logs: Vec::new(),
         })
     }
 }
 
 impl SaveJob {
+    /// Has these files synced before the checkpoint is committed: a checkpoint that survives a
+    /// crash finds the lines that were in them.
+    pub fn after(mut self, logs: Vec<File>) -> Self {
+        self.logs = logs;
+        self
+    }
+
+    /// The checkpoint's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Training steps made.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Whether `best` shall point to the checkpoint.
+    pub(super) fn set_best(&self) -> bool {
+        self.set_best
+    }
+
     /// Bytes that the checkpoint will take on disk, rounded up generously.
     pub fn size(&self) -> u64 {
         let players = self.players.iter().map(|(_, value)| value_size(value));

@@ -1,8 +1,9 @@
 //! The checkpoints of one run: saving, listing, opening by name, deleting.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::CheckpointError;
@@ -27,7 +28,8 @@ pub struct Store {
     storage: Arc<dyn Storage>,
     dir: PathBuf,
     sequence: AtomicU64,
-    lock: Option<Lock>,
+    /// Held by a store that was opened for saving.
+    lock: Option<Mutex<Lock>>,
 }
 
 /// A committed checkpoint.
@@ -70,21 +72,13 @@ impl Store {
         storage
             .sync_dir(run)
             .map_err(CheckpointError::io("sync", run))?;
-        let lock_file = dir.join(LOCK);
-        let holder = format!("process {}", std::process::id());
-        let lock = storage
-            .lock(&lock_file, &holder)
-            .map_err(CheckpointError::io("lock", &lock_file))?
-            .map_err(|holder| CheckpointError::Busy {
-                path: dir.clone(),
-                holder,
-            })?;
+        let lock = take_lock(storage.as_ref(), &dir)?;
         sweep(storage.as_ref(), &dir)?;
         let store = Self {
             storage,
             dir,
             sequence: AtomicU64::new(1),
-            lock: Some(lock),
+            lock: Some(Mutex::new(lock)),
         };
         let newest = store
             .list()?
@@ -129,30 +123,14 @@ impl Store {
     /// and `best` if the request says so. After an error nothing of it is left, with the one
     /// exception that [`CheckpointError::Link`] names.
     pub fn save(&self, request: SaveRequest) -> Result<Saved, CheckpointError> {
-        self.write(request.snapshot()?)
+        self.write(&request.snapshot()?)
     }
 
     /// The second half of [`Store::save`], which may run on another thread.
-    pub fn write(&self, job: SaveJob) -> Result<Saved, CheckpointError> {
-        if self.lock.is_none() {
-            let reason = "the store was opened for reading".into();
-            return Err(CheckpointError::Unsavable {
-                what: job.name,
-                reason,
-            });
-        }
+    pub fn write(&self, job: &SaveJob) -> Result<Saved, CheckpointError> {
+        self.prepare(&job.name)?;
         let storage = self.storage.as_ref();
-        let needed = job.size();
-        let free = storage
-            .free_space(&self.dir)
-            .map_err(CheckpointError::io("measure", &self.dir))?;
-        if free < needed {
-            return Err(CheckpointError::NoSpace {
-                path: self.dir.clone(),
-                needed,
-                free,
-            });
-        }
+        self.check_space(job.size())?;
         let mut commit = Commit::begin(storage, &self.dir, &job.name)?;
         for (path, player) in &job.players {
             commit.write_pt(path, player)?;
@@ -161,6 +139,10 @@ impl Store {
             commit.write(path, bytes)?;
         }
         let path = self.dir.join(&job.name);
+        for log in &job.logs {
+            log.sync_data()
+                .map_err(CheckpointError::io("sync a log of", &self.dir))?;
+        }
         let manifest_hash = commit.finish(Manifest {
             format_version: FORMAT_VERSION,
             kind: job.kind,
@@ -169,7 +151,8 @@ impl Store {
             stage: job.stage,
             step: job.step,
             score: job.score,
-            parent: job.parent,
+            parent: job.parent.clone(),
+            tags: job.tags.clone(),
             usage: usage(&path),
             files: Vec::new(),
             name: job.name.clone(),
@@ -190,11 +173,97 @@ impl Store {
         })
     }
 
+    /// Commits a copy of a checkpoint of another store, every byte verified on the way.
+    pub(super) fn import(&self, checkpoint: &Checkpoint) -> Result<Saved, CheckpointError> {
+        let manifest = checkpoint.manifest();
+        let name = manifest.name.as_str();
+        names::check_new(name)?;
+        self.prepare(name)?;
+        let storage = self.storage.as_ref();
+        self.check_space(manifest.total_size() + (1 << 20))?;
+        let mut commit = Commit::begin(storage, &self.dir, name)?;
+        for record in &manifest.files {
+            commit.write(&record.path, &checkpoint.mapped(&record.path)?)?;
+        }
+        let manifest_hash = commit.finish_with(&checkpoint.manifest_bytes()?)?;
+        self.sequence
+            .fetch_max(manifest.sequence + 1, Ordering::Relaxed);
+        swap_link(storage, &self.dir, LATEST, name)?;
+        Ok(Saved {
+            path: self.dir.join(name),
+            manifest_hash,
+        })
+    }
+
+    fn check_space(&self, needed: u64) -> Result<(), CheckpointError> {
+        let free = self
+            .storage
+            .free_space(&self.dir)
+            .map_err(CheckpointError::io("measure", &self.dir))?;
+        if free >= needed {
+            return Ok(());
+        }
+        Err(CheckpointError::NoSpace {
+            path: self.dir.clone(),
+            needed,
+            free,
+        })
+    }
+
+    /// Refuses a store that was opened for reading. Makes the directory again where somebody has
+    /// deleted it under the run: what it held is lost, what follows need not be.
+    fn prepare(&self, name: &str) -> Result<(), CheckpointError> {
+        let Some(lock) = &self.lock else {
+            return Err(CheckpointError::Unsavable {
+                what: name.into(),
+                reason: "the store was opened for reading".into(),
+            });
+        };
+        let gone = self.storage.kind(&self.dir);
+        if gone.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            self.storage
+                .create_dir_all(&self.dir)
+                .map_err(CheckpointError::io("create", &self.dir))?;
+            // The lock that is held is that of a file which is gone as well.
+            let fresh = take_lock(self.storage.as_ref(), &self.dir)?;
+            *lock.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
+        Ok(())
+    }
+
+    /// What a checkpoint that is committed counts as.
+    pub(super) fn saved(&self, name: &str) -> Result<Saved, CheckpointError> {
+        let path = self.committed(name)?;
+        let (_, manifest_hash) = read_manifest(self.storage.as_ref(), &path)?;
+        Ok(Saved {
+            path,
+            manifest_hash,
+        })
+    }
+
     /// Points `best` at a committed checkpoint.
     pub fn set_best(&self, name: &str) -> Result<(), CheckpointError> {
         names::check_new(name)?;
         self.committed(name)?;
         swap_link(self.storage.as_ref(), &self.dir, BEST, name)
+    }
+
+    /// Deletes one checkpoint, whatever it is: it disappears as a whole.
+    pub fn delete(&self, name: &str) -> Result<(), CheckpointError> {
+        self.prepare(name)?;
+        self.committed(name)?;
+        delete(self.storage.as_ref(), &self.dir, name)
+    }
+
+    /// What crashed writers left half written or half deleted.
+    pub fn leftovers(&self) -> Result<Vec<PathBuf>, CheckpointError> {
+        let entries = self.storage.list(&self.dir);
+        let entries = entries.map_err(CheckpointError::io("list", &self.dir))?;
+        let left = entries
+            .into_iter()
+            .map(|(name, _)| name)
+            .filter(|name| names::is_leftover(name));
+        Ok(left.map(|name| self.dir.join(name)).collect())
     }
 
     /// Every checkpoint, in the order of saving; broken ones, by name, at the end.
@@ -313,7 +382,24 @@ impl Store {
     }
 }
 
+/// Keeps other writers out of a directory.
+fn take_lock(storage: &dyn Storage, dir: &Path) -> Result<Lock, CheckpointError> {
+    let file = dir.join(LOCK);
+    storage
+        .lock(&file, &format!("process {}", std::process::id()))
+        .map_err(CheckpointError::io("lock", &file))?
+        .map_err(|holder| CheckpointError::Busy {
+            path: dir.into(),
+            holder,
+        })
+}
+
 impl Listed {
+    /// Whether this is a periodic checkpoint, which retention may delete.
+    pub fn is_periodic(&self) -> bool {
+        names::periodic_suffix(&self.name).is_some()
+    }
+
     fn sequence(&self) -> Option<u64> {
         self.manifest
             .as_ref()

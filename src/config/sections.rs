@@ -284,6 +284,28 @@ choice! {
     }
 }
 
+choice! {
+    /// Which players begin with another run's weights.
+    pub enum InitRole {
+        /// Both.
+        Both = "both",
+        /// The generator alone.
+        Generator = "generator",
+        /// The discriminator alone.
+        Discriminator = "discriminator",
+    }
+}
+
+choice! {
+    /// What becomes of a periodic checkpoint while the one before it is still being written.
+    pub enum WhenBusy {
+        /// Training waits for the one before: every checkpoint is there.
+        Wait = "wait",
+        /// It is left out: training never waits.
+        Skip = "skip",
+    }
+}
+
 section! {
     /// What is saved, when, and what is kept.
     pub struct Checkpoint {
@@ -297,10 +319,14 @@ section! {
         keep_last: i64 = 3, in -1..=1000000;
         /// What a periodic checkpoint holds; stage, final and best are always full.
         checkpoint_kind: CheckpointKind = CheckpointKind::Full;
+        /// What becomes of a periodic checkpoint that is due while the one before it is still being written.
+        when_busy: WhenBusy = WhenBusy::Wait;
         /// Checkpoint to go on from: auto, latest, best, a name, step:N or a path.
         resume_from: Option<String> = None;
         /// Checkpoint whose weights to begin with, with a fresh optimizer.
         init_from: Option<String> = None;
+        /// Which players init_from sets: both, or one; the other begins as it would without.
+        init_role: InitRole = InitRole::Both;
         /// Whether the untrained models are saved too.
         checkpoint_on_start: bool = false;
         /// Whether the untrained models are validated too.

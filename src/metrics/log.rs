@@ -24,6 +24,7 @@ pub struct LogError {
 pub struct JsonlLog {
     path: PathBuf,
     file: File,
+    lines: u64,
 }
 
 #[derive(Deserialize)]
@@ -47,20 +48,44 @@ impl JsonlLog {
             .create(true)
             .open(path)
             .map_err(failed("opening"))?;
-        let kept = match last_step {
-            Some(step) => kept_bytes(&std::fs::read(path).map_err(failed("reading"))?, step),
-            None => 0,
-        };
-        file.set_len(kept as u64).map_err(failed("cutting back"))?;
+        let mut kept = Vec::new();
+        if let Some(step) = last_step {
+            kept = std::fs::read(path).map_err(failed("reading"))?;
+            kept.truncate(kept_bytes(&kept, step));
+        }
+        file.set_len(kept.len() as u64)
+            .map_err(failed("cutting back"))?;
         Ok(JsonlLog {
             path: path.to_owned(),
             file,
+            lines: newlines(&kept),
         })
     }
 
     /// Opens a log that goes on from another run's: it begins with a copy of the lines up to `last_step`. A parent
     /// that has no such file gives an empty log.
     pub fn continue_from(parent: &Path, path: &Path, last_step: u64) -> Result<JsonlLog, LogError> {
+        Self::continue_with(parent, path, |bytes| kept_bytes(bytes, last_step))
+    }
+
+    /// As [`JsonlLog::continue_from`], with the first `lines` lines.
+    pub fn continue_after(parent: &Path, path: &Path, lines: u64) -> Result<JsonlLog, LogError> {
+        let lines = usize::try_from(lines).unwrap_or(usize::MAX);
+        Self::continue_with(parent, path, |bytes| {
+            bytes
+                .split_inclusive(|&byte| byte == b'\n')
+                .take_while(|line| line.ends_with(b"\n"))
+                .take(lines)
+                .map(<[u8]>::len)
+                .sum()
+        })
+    }
+
+    fn continue_with(
+        parent: &Path,
+        path: &Path,
+        kept: impl FnOnce(&[u8]) -> usize,
+    ) -> Result<JsonlLog, LogError> {
         let mut bytes = match std::fs::read(parent) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -72,9 +97,10 @@ impl JsonlLog {
                 });
             }
         };
-        bytes.truncate(kept_bytes(&bytes, last_step));
+        bytes.truncate(kept(&bytes));
         let mut log = JsonlLog::open(path, None)?;
         log.write(&bytes)?;
+        log.lines = newlines(&bytes);
         Ok(log)
     }
 
@@ -88,7 +114,23 @@ impl JsonlLog {
         })?;
         line.push(b'\n');
         // One write a line: a reader never meets half of one unless the disk is full.
-        self.write(&line)
+        self.write(&line)?;
+        self.lines += 1;
+        Ok(())
+    }
+
+    /// Number of lines.
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// The open file, for another thread to sync.
+    pub fn handle(&self) -> Result<File, LogError> {
+        self.file.try_clone().map_err(|source| LogError {
+            path: self.path.clone(),
+            doing: "sharing",
+            source,
+        })
     }
 
     /// Waits until every line is on the disk.
@@ -107,6 +149,10 @@ impl JsonlLog {
             source,
         })
     }
+}
+
+fn newlines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
 /// Length of the leading whole lines whose step is at most `last_step`.
@@ -180,6 +226,11 @@ mod tests {
         let straight = std::fs::read(path("straight")).unwrap();
         assert_eq!(std::fs::read(path("in_place")).unwrap(), straight);
         assert_eq!(std::fs::read(path("child")).unwrap(), straight);
+        let mut counted = JsonlLog::continue_after(&path("child"), &path("counted"), 3).unwrap();
+        assert_eq!(counted.lines(), 3);
+        write(&mut counted, 3..10);
+        assert_eq!(counted.lines(), 10);
+        assert_eq!(std::fs::read(path("counted")).unwrap(), straight);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What can end a run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gauntlet_sandbox::Fault;
 
@@ -62,18 +62,21 @@ pub enum TrainError {
     NoProblems(PathBuf),
     /// A setting that may not change on resume did.
     #[error(
-        "cannot resume {checkpoint}: {key} was {was} there and is {now} here; it decides the shape of the state"
+        "cannot resume {checkpoint}: {changes}; the state has the shape of the former. Set it back, or begin a run of its \
+         own from these weights with --init-from"
     )]
     Incompatible {
         /// The checkpoint.
         checkpoint: String,
-        /// The configuration key.
-        key: String,
-        /// Its value in the checkpoint.
-        was: String,
-        /// Its value in this run.
-        now: String,
+        /// Every key with its value there and here.
+        changes: String,
     },
+    /// A checkpoint for inference cannot be resumed.
+    #[error(
+        "cannot resume {0}: it is a sampler checkpoint, without optimizer state. Resume a full one (`checkpoints list` \
+         shows the kinds), or begin a run of its own from these weights with --init-from"
+    )]
+    Sampler(String),
     /// A file of the run cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -82,12 +85,45 @@ pub enum TrainError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// It was asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// A step panicked.
+    #[error("a step panicked: {0}")]
+    Panicked(String),
+    /// The thread that writes checkpoints cannot be started.
+    #[error("cannot start the thread that writes checkpoints: {0}")]
+    Saver(std::io::Error),
+    /// A checkpoint that others depend on could not be written, however often it was tried.
+    #[error("checkpoint {0} could not be written, and without it a run cannot go on exactly")]
+    Owed(String),
+    /// Failed, and the state could not be saved either.
+    #[error("{cause}; the state before it could not be saved: {reason}")]
+    Unsaved {
+        /// What went wrong.
+        cause: Box<TrainError>,
+        /// Why there is no emergency checkpoint.
+        reason: Box<TrainError>,
+        /// The newest checkpoint that there is.
+        newest: Option<PathBuf>,
+    },
     /// Failed, after an emergency checkpoint was written.
-    #[error("{cause}; the state before it is saved: go on with `train --resume {}`", saved.display())]
+    #[error("{cause}; the state before it is saved in {}", saved.display())]
     Stopped {
         /// What went wrong.
         cause: Box<TrainError>,
         /// The emergency checkpoint.
         saved: PathBuf,
     },
+}
+
+impl TrainError {
+    /// The checkpoint from which the run can go on, where there is one.
+    pub fn resume_from(&self) -> Option<&Path> {
+        match self {
+            Self::Stopped { saved, .. } => Some(saved),
+            Self::Unsaved { newest, .. } => newest.as_deref(),
+            _ => None,
+        }
+    }
 }

@@ -1,13 +1,25 @@
 //! The files of a run beside its checkpoints.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::metrics::JsonlLog;
 
 use super::TrainError;
+
+/// Lengths of the logs in lines, at the time of a checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLines {
+    /// Of metrics.jsonl.
+    pub metrics: u64,
+    /// Of timings.jsonl.
+    pub timings: u64,
+    /// Of samples.jsonl.
+    pub samples: u64,
+}
 
 /// metrics.jsonl, timings.jsonl, samples.jsonl and config.json of one run directory.
 pub struct RunFiles {
@@ -18,23 +30,23 @@ pub struct RunFiles {
 }
 
 impl RunFiles {
-    /// Opens the logs in `dir` and writes config.json. With a `parent` run directory, its lines up to and including
-    /// `step` come first, so that a resumed run's metrics.jsonl equals that of a run that was never interrupted.
+    /// Opens the logs in `dir` and writes config.json. With a `parent` run directory, the lines come first that its logs
+    /// had when the checkpoint was made, so that a resumed run's logs equal those of a run that was never interrupted.
     pub fn open(
         dir: &Path,
         config: &Config,
-        parent: Option<(&Path, u64)>,
+        parent: Option<(&Path, LogLines)>,
     ) -> Result<Self, TrainError> {
-        let log = |name: &str| match parent {
-            Some((parent, step)) if parent.join(name).is_file() => {
-                JsonlLog::continue_from(&parent.join(name), &dir.join(name), step)
+        let log = |name: &str, lines: fn(LogLines) -> u64| match parent {
+            Some((parent, kept)) => {
+                JsonlLog::continue_after(&parent.join(name), &dir.join(name), lines(kept))
             }
-            _ => JsonlLog::open(&dir.join(name), None),
+            None => JsonlLog::open(&dir.join(name), None),
         };
         let files = Self {
-            metrics: log("metrics.jsonl")?,
-            timings: log("timings.jsonl")?,
-            samples: log("samples.jsonl")?,
+            metrics: log("metrics.jsonl", |kept| kept.metrics)?,
+            timings: log("timings.jsonl", |kept| kept.timings)?,
+            samples: log("samples.jsonl", |kept| kept.samples)?,
             dir: dir.to_owned(),
         };
         files.write_json("config.json", &config.to_json())?;
@@ -51,6 +63,20 @@ impl RunFiles {
         let path = self.dir.join(name);
         let text = serde_json::to_string_pretty(value).expect("plain data serialises") + "\n";
         std::fs::write(&path, text).map_err(|source| TrainError::Write { path, source })
+    }
+
+    /// How long the logs are.
+    pub fn lines(&self) -> LogLines {
+        LogLines {
+            metrics: self.metrics.lines(),
+            timings: self.timings.lines(),
+            samples: self.samples.lines(),
+        }
+    }
+
+    /// The logs that a checkpoint counts on, open, for the saver's thread to sync.
+    pub fn handles(&self) -> Result<Vec<File>, TrainError> {
+        Ok(vec![self.metrics.handle()?, self.samples.handle()?])
     }
 
     /// One line of values that repeat exactly.

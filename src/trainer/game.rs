@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use crate::judge::Judgement;
 use crate::metrics::{AttackRecord, PlayerReport, SampleRecord, StepReport};
 use crate::rewards::alpha;
@@ -21,7 +23,7 @@ use super::session::Session;
 const VERDICTS_PER_PROBLEM: usize = 4;
 
 /// Means over the steps of one stage, for the table.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct StageMeans {
     pub(super) generator_reward: Vec<f64>,
     pub(super) discriminator_reward: Vec<f64>,
@@ -46,7 +48,7 @@ impl Session<'_> {
             if self.is_interrupted() {
                 return Ok(false);
             }
-            self.game_step(stage)?;
+            self.carefully(|session| session.game_step(stage))?;
             let every = self.config.checkpoint.eval_every;
             if every > 0
                 && self.state.phase_step.is_multiple_of(every)
@@ -54,6 +56,8 @@ impl Session<'_> {
             {
                 self.quick_validation()?;
             }
+            // After the validation, whose score the checkpoint carries.
+            self.save_if_due(stage.number())?;
         }
         Ok(true)
     }

@@ -60,6 +60,7 @@ impl Session<'_> {
             );
         }
         let pass_at_1 = mean(&passed);
+        self.state.validated = Some((self.state.step, pass_at_1));
         self.observer.note(&format!(
             "step {}: validation pass@1 {:.1} %",
             self.state.step,
@@ -79,6 +80,10 @@ impl Session<'_> {
             .map(|p| (p, true))
             .chain(self.report.iter().map(|p| (p, false)))
         {
+            // Measuring takes minutes, and whoever asks to stop may not wait that long.
+            if self.is_interrupted() {
+                return Err(TrainError::Interrupted);
+            }
             let attempts = self.attempts(pool, usize::MAX)?;
             let scored = score(&pool.name, &attempts);
             if chooses {

@@ -16,6 +16,7 @@ mod measure;
 mod open;
 mod play;
 mod players;
+mod saving;
 mod scoring;
 mod session;
 mod state;

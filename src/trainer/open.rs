@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gauntlet_sandbox::Limits;
+use serde_json::Value as Json;
 use tch::Device;
 
-use crate::checkpoint::Checkpoint;
-use crate::config::Config;
+use crate::checkpoint::{Checkpoint, CheckpointKind};
+use crate::config::{Config, InitRole};
 use crate::discriminator::Discriminator;
 use crate::encoding::PromptEncoder;
 use crate::generator::Generator;
@@ -26,8 +27,9 @@ use super::players::{Players, model_config, warmup_options};
 use super::session::Observer;
 use super::state::{CheckpointRef, Phase, TrainerState};
 
-/// Keys whose values decide the shape of the state, so that a resumed run cannot change them.
-const SHAPE_KEYS: [&str; 4] = ["model", "generator", "discriminator", "run.seed"];
+/// Keys of a model that say how it began, not what shape it has: on resuming, weights, tokenizer and prompts are the
+/// checkpoint's.
+const BEGINNINGS: [&str; 3] = ["initializer_range", "tokenizer", "prompts"];
 
 /// The device that a checked configuration names.
 pub fn device(name: &str) -> Device {
@@ -121,6 +123,39 @@ pub fn checkpoint_encoder(checkpoint: &Checkpoint) -> Result<PromptEncoder, Trai
     )?)
 }
 
+fn load_generator(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    encoder: &Arc<PromptEncoder>,
+    device: Device,
+) -> Result<Generator, TrainError> {
+    let vocab = encoder.tokenizer().vocab_size();
+    let shape = model_config(&config.generator_model(), vocab);
+    let file = checkpoint.generator()?;
+    file.check_architecture(&shape.weight_shapes())?;
+    Ok(Generator {
+        model: Transformer::from_weights(&shape, file.model_state_dict()?, device),
+        encoder: Arc::clone(encoder),
+    })
+}
+
+fn load_discriminator(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    encoder: &Arc<PromptEncoder>,
+    device: Device,
+) -> Result<Discriminator, TrainError> {
+    let vocab = encoder.tokenizer().vocab_size();
+    let shape = model_config(&config.discriminator_model(), vocab);
+    let file = checkpoint.discriminator()?;
+    file.check_architecture(&Discriminator::weight_shapes(&shape))?;
+    let weights = file.model_state_dict()?;
+    let encoder = Arc::clone(encoder);
+    Ok(Discriminator::from_weights(
+        &shape, weights, device, encoder,
+    ))
+}
+
 /// Both players with the weights of a checkpoint, which must have this configuration's architecture.
 pub(super) fn load_players(
     config: &Config,
@@ -128,44 +163,78 @@ pub(super) fn load_players(
     encoder: &Arc<PromptEncoder>,
     device: Device,
 ) -> Result<Players, TrainError> {
-    let vocab = encoder.tokenizer().vocab_size();
-    let generator_config = model_config(&config.generator_model(), vocab);
-    let file = checkpoint.generator()?;
-    file.check_architecture(&generator_config.weight_shapes())?;
-    let model = Transformer::from_weights(&generator_config, file.model_state_dict()?, device);
-    let generator = Generator {
-        model,
-        encoder: Arc::clone(encoder),
-    };
-    let discriminator_config = model_config(&config.discriminator_model(), vocab);
-    let file = checkpoint.discriminator()?;
-    file.check_architecture(&Discriminator::weight_shapes(&discriminator_config))?;
-    let weights = file.model_state_dict()?;
-    let discriminator =
-        Discriminator::from_weights(&discriminator_config, weights, device, Arc::clone(encoder));
     Ok(Players::with_fresh_optimizers(
-        generator,
-        discriminator,
+        load_generator(config, checkpoint, encoder, device)?,
+        load_discriminator(config, checkpoint, encoder, device)?,
         warmup_options(config),
     ))
 }
 
-pub(super) fn check_compatible(config: &Config, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+/// The players that a run begins with: those of a checkpoint as far as `init_role` says, else `fresh`.
+pub(super) fn init_players(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    fresh: Players,
+    encoder: &Arc<PromptEncoder>,
+    device: Device,
+) -> Result<Players, TrainError> {
+    let (generator, discriminator) = match config.checkpoint.init_role {
+        InitRole::Both => return load_players(config, checkpoint, encoder, device),
+        InitRole::Generator => (
+            load_generator(config, checkpoint, encoder, device)?,
+            fresh.discriminator,
+        ),
+        InitRole::Discriminator => (
+            fresh.generator,
+            load_discriminator(config, checkpoint, encoder, device)?,
+        ),
+    };
+    let options = warmup_options(config);
+    Ok(Players::with_fresh_optimizers(
+        generator,
+        discriminator,
+        options,
+    ))
+}
+
+/// Refuses a checkpoint that training cannot go on from with this configuration, every reason named.
+pub(super) fn check_resumable(config: &Config, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+    let name = || checkpoint.path().display().to_string();
+    if checkpoint.manifest().kind == CheckpointKind::Sampler {
+        return Err(TrainError::Sampler(name()));
+    }
     let (was, now) = (checkpoint.training_config()?, config.to_json());
-    for key in SHAPE_KEYS {
-        let pointer = format!("/{}", key.replace('.', "/"));
-        let value = |json: &serde_json::Value| json.pointer(&pointer).cloned().unwrap_or_default();
-        let (was, now) = (value(&was), value(&now));
+    let mut changes = Vec::new();
+    let mut compare = |key: &str, was: Json, now: Json| {
         if was != now {
-            return Err(TrainError::Incompatible {
-                checkpoint: checkpoint.path().display().to_string(),
-                key: key.to_owned(),
-                was: was.to_string(),
-                now: now.to_string(),
-            });
+            changes.push(format!("{key} was {was} there and is {now} here"));
+        }
+    };
+    compare(
+        "run.seed",
+        was["run"]["seed"].clone(),
+        now["run"]["seed"].clone(),
+    );
+    for player in ["generator", "discriminator"] {
+        for key in Config::keys().iter().filter(|key| key.section == player) {
+            if BEGINNINGS.contains(&key.name) {
+                continue;
+            }
+            // What a player does not override is the model's.
+            let value = |json: &Json| match &json[player][key.name] {
+                Json::Null => json["model"][key.name].clone(),
+                own => own.clone(),
+            };
+            compare(&key.path(), value(&was), value(&now));
         }
     }
-    Ok(())
+    if changes.is_empty() {
+        return Ok(());
+    }
+    Err(TrainError::Incompatible {
+        checkpoint: name(),
+        changes: changes.join("; "),
+    })
 }
 
 /// The state of a checkpoint; a finished run goes on where this configuration plans more.

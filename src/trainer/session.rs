@@ -8,11 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use gauntlet_sandbox::Sandbox;
 use serde_json::json;
 
-use crate::checkpoint::{
-    Checkpoint, CheckpointKind, DISCRIMINATOR, GENERATOR, Parent, Retention, Runs, SaveRequest,
-    Saved, Store, Strategy,
-};
-use crate::config::{self, Config};
+use crate::checkpoint::{Checkpoint, Runs, Store};
+use crate::config::Config;
 use crate::evaluation::Pool;
 use crate::generator::Sampling;
 use crate::judge::Judge;
@@ -25,16 +22,17 @@ use crate::stage::Stage;
 use crate::update::imitate;
 use crate::warmup::{DiscriminatorData, generator_batch, learning_rate};
 
+use super::TrainError;
 use super::files::RunFiles;
 use super::game::StageMeans;
 use super::open::{
-    check_compatible, device, limits, load_players, open_encoder, open_source,
+    check_resumable, device, init_players, limits, load_players, open_encoder, open_source,
     reference_checkpoint, resumed_state,
 };
 use super::players::{Players, game_options, model_config};
-use super::state::{CheckpointRef, Phase, TrainerState};
+use super::saving::{Saving, caught};
+use super::state::{Phase, TrainerState};
 use super::summary::Summary;
-use super::{StageRow, TrainError};
 
 /// Told how training goes; draws progress bars, or lines.
 pub trait Observer {
@@ -98,8 +96,7 @@ pub struct Session<'o> {
     pub(super) observer: &'o mut dyn Observer,
     /// Steps planned for the present phase.
     pub(super) phase_steps: u64,
-    store: Store,
-    parent: Option<Parent>,
+    pub(super) saving: Saving,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -137,12 +134,14 @@ impl<'o> Session<'o> {
         let mut state = TrainerState::new(config.run.seed, config.run.tags.clone());
         let mut anchors = None;
         let mut players = Players::fresh(&config, &encoder, device);
-        if let Some(checkpoint) = resume.as_ref().or(init_from.as_ref()) {
-            players = load_players(&config, checkpoint, &encoder, device)?;
+        if let Some(checkpoint) = &init_from {
+            players = init_players(&config, checkpoint, players, &encoder, device)?;
         }
         if let Some(checkpoint) = &resume {
-            check_compatible(&config, checkpoint)?;
+            check_resumable(&config, checkpoint)?;
+            players = load_players(&config, checkpoint, &encoder, device)?;
             state = resumed_state(&config, checkpoint)?;
+            state.tags.extend(config.run.tags.clone());
             if matches!(state.phase, Phase::Game(_) | Phase::Done) {
                 players.reset_optimizers(game_options(&config));
                 let (reference, at) = reference_checkpoint(checkpoint, &state)?;
@@ -163,23 +162,31 @@ impl<'o> Session<'o> {
         }
         let dir = Runs::new(&config.run.output_dir).start(&config.run.name, SystemTime::now())?;
         let store = Store::create(&dir)?;
-        let parent_dir = resume
-            .as_ref()
-            .and_then(|c| Some((c.path().parent()?.parent()?.to_owned(), state.step)));
+        let parent_dir = resume.as_ref().and_then(|c| c.path().parent()?.parent());
         let files = RunFiles::open(
             &dir,
             &config,
-            parent_dir
-                .as_ref()
-                .map(|(dir, step)| (dir.as_path(), *step)),
+            parent_dir.map(|parent| (parent, state.progress.logs)),
         )?;
+        let saving = Saving::new(
+            store,
+            resume.as_ref().map(Checkpoint::as_parent),
+            resume.map(|checkpoint| (checkpoint.path().to_owned(), state.step)),
+        )?;
+        let progress = std::mem::take(&mut state.progress);
+        let before = Duration::try_from_secs_f64(progress.seconds).unwrap_or_default();
         observer.note(&format!("run directory {}", dir.display()));
         Ok(Self {
             key: DrawKey::new(config.run.seed),
-            last_validation: json!({}),
-            summary: Summary::default(),
-            means: StageMeans::default(),
-            parent: resume.as_ref().map(Checkpoint::as_parent),
+            last_validation: match progress.validation {
+                serde_json::Value::Null => json!({}),
+                validation => validation,
+            },
+            summary: Summary {
+                rows: progress.rows,
+                ..Summary::default()
+            },
+            means: progress.means,
             config,
             judge,
             source,
@@ -190,10 +197,10 @@ impl<'o> Session<'o> {
             files,
             validation,
             report,
-            begun,
+            begun: begun.checked_sub(before).unwrap_or(begun),
             observer,
             phase_steps: 0,
-            store,
+            saving,
             interrupted,
         })
     }
@@ -208,32 +215,42 @@ impl<'o> Session<'o> {
         &self.state
     }
 
-    /// Trains until everything planned is done, or the interrupt flag is set. When a step fails, the state before it is
-    /// saved as an emergency checkpoint.
+    /// Trains until everything planned is done, or the interrupt flag is set. When a step fails or panics, the state
+    /// before it is saved as an emergency checkpoint.
     pub fn run(&mut self) -> Result<Ending, TrainError> {
-        let ending = self.train();
-        match ending {
-            Err(cause) if self.state.step > 0 => match self.emergency() {
-                Ok(saved) => Err(TrainError::Stopped {
-                    cause: Box::new(cause),
-                    saved,
-                }),
-                Err(_) => Err(cause),
+        let cause = match caught(|| self.train()) {
+            Ok(ending) => return Ok(ending),
+            Err(TrainError::Interrupted) => match self.emergency() {
+                Ok(saved) => return Ok(Ending::Interrupted { saved }),
+                Err(error) => error,
             },
-            ending => ending,
+            Err(cause) => cause,
+        };
+        let cause = Box::new(cause);
+        if self.state.step == 0 {
+            return Err(*cause);
+        }
+        match caught(|| self.emergency()) {
+            Ok(saved) => Err(TrainError::Stopped { cause, saved }),
+            Err(reason) => Err(TrainError::Unsaved {
+                cause,
+                reason: Box::new(reason),
+                newest: self.saving.newest.take().map(|(path, _)| path),
+            }),
         }
     }
 
     fn train(&mut self) -> Result<Ending, TrainError> {
+        if self.state.step == 0 && self.config.checkpoint.validation_at_start {
+            self.evaluate("start")?;
+        }
         if self.state.step == 0 && self.config.checkpoint.checkpoint_on_start {
-            self.save("step_000000", CheckpointKind::Full, 0, false)?;
+            self.save_start()?;
         }
         loop {
             if !matches!(self.state.phase, Phase::Done) && self.interrupted.load(Ordering::Relaxed)
             {
-                return Ok(Ending::Interrupted {
-                    saved: self.emergency()?,
-                });
+                return Err(TrainError::Interrupted);
             }
             let finished = match self.state.phase {
                 Phase::GeneratorWarmup => self.generator_warmup()?,
@@ -241,9 +258,7 @@ impl<'o> Session<'o> {
                 Phase::Game(stage) => self.game(stage)?,
                 Phase::Done => {
                     self.close()?;
-                    let best = self.state.best_score.is_none();
-                    let stage = self.state.phase.stage_id();
-                    let last = self.save("final", CheckpointKind::Full, stage, best)?.path;
+                    let last = self.save_final()?.path;
                     self.files.write_json("summary.json", &self.summary)?;
                     return Ok(Ending::Finished {
                         last,
@@ -259,14 +274,6 @@ impl<'o> Session<'o> {
 
     pub(super) fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
-    }
-
-    fn emergency(&mut self) -> Result<PathBuf, TrainError> {
-        let name = format!("emergency_step_{:06}", self.state.step);
-        let stage = self.state.phase.stage_id();
-        Ok(self
-            .save(&name, CheckpointKind::Emergency, stage, false)?
-            .path)
     }
 
     /// The generator imitates traces; true when its steps are done.
@@ -306,6 +313,7 @@ impl<'o> Session<'o> {
                 &[("update", started.elapsed())],
             )?;
             self.observer.step(step + 1, &format!("loss {nats:.3}"));
+            self.save_if_due(0)?;
         }
         Ok(true)
     }
@@ -373,11 +381,12 @@ impl<'o> Session<'o> {
                 step + 1,
                 &format!("loss {nats:.3}, verdict {verdict_nats:.3}"),
             );
+            self.save_if_due(0)?;
         }
         Ok(true)
     }
 
-    /// Counts a step, writes its lines, and saves a periodic checkpoint if one is due.
+    /// Counts a step and writes its lines.
     pub(super) fn finish_step(
         &mut self,
         stage: u8,
@@ -407,46 +416,6 @@ impl<'o> Session<'o> {
                 .collect(),
             values: Default::default(),
         })?;
-        let checkpoint = &self.config.checkpoint;
-        // Warm-up steps are many and cheap; the game's are what `save_every` counts.
-        let every = if stage == 0 {
-            checkpoint.save_every.saturating_mul(100)
-        } else {
-            checkpoint.save_every
-        };
-        // The last step of a phase is followed by that phase's own checkpoint.
-        if every > 0
-            && self.state.phase_step.is_multiple_of(every)
-            && self.state.phase_step < self.phase_steps
-        {
-            let kind = match checkpoint.checkpoint_kind {
-                config::CheckpointKind::Sampler => CheckpointKind::Sampler,
-                _ => CheckpointKind::Full,
-            };
-            self.periodic(kind)?;
-        }
-        Ok(())
-    }
-
-    /// A periodic checkpoint. One that cannot be written is reported and never ends the run.
-    fn periodic(&mut self, kind: CheckpointKind) -> Result<(), TrainError> {
-        let name = format!("step_{:06}", self.state.step);
-        if let Err(error) = self.save(&name, kind, self.state.phase.stage_id(), false) {
-            self.observer
-                .note(&format!("checkpoint {name} was not saved: {error}"));
-            return Ok(());
-        }
-        let strategy = match self.config.checkpoint.strategy {
-            config::Strategy::LastN => Strategy::LastN,
-            config::Strategy::TopKVal => Strategy::TopKVal,
-        };
-        if let Ok(retention) = Retention::new(strategy, self.config.checkpoint.keep_last) {
-            // What cannot be deleted stays; that loses nothing.
-            if let Err(error) = self.store.retain(&retention, &[]) {
-                self.observer
-                    .note(&format!("old checkpoints were not deleted: {error}"));
-            }
-        }
         Ok(())
     }
 
@@ -472,11 +441,7 @@ impl<'o> Session<'o> {
                 });
                 self.state.phase = after(None, &self.config);
                 self.state.phase_step = 0;
-                let saved = self.save("stage_0", CheckpointKind::Full, 0, better)?;
-                self.state.reference = Some(CheckpointRef {
-                    path: saved.path,
-                    manifest: saved.manifest_hash,
-                });
+                self.save_stage(0, better)?;
             }
             Phase::Game(stage) => {
                 let better = self.evaluate(&format!("{} {}", stage.number(), stage.name()))?;
@@ -484,82 +449,11 @@ impl<'o> Session<'o> {
                 if self.state.phase != Phase::Done {
                     self.state.phase_step = 0;
                 }
-                self.save(
-                    &format!("stage_{}", stage.number()),
-                    CheckpointKind::Full,
-                    stage.number(),
-                    better,
-                )?;
+                self.save_stage(stage.number(), better)?;
             }
             Phase::Done => {}
         }
         Ok(())
-    }
-
-    /// Saves a checkpoint of the present state. `stage` is the one that is finished, or in progress.
-    fn save(
-        &mut self,
-        name: &str,
-        kind: CheckpointKind,
-        stage: u8,
-        set_best: bool,
-    ) -> Result<Saved, TrainError> {
-        let metrics = self.metrics_json(stage);
-        let optimizer = &self.config.optimizer;
-        let rates = (
-            optimizer.learning_rate,
-            optimizer.discriminator_learning_rate,
-        );
-        let encoder = &self.players.generator.encoder;
-        let request = SaveRequest {
-            name: name.to_owned(),
-            kind,
-            stage: i64::from(stage),
-            step: self.state.step,
-            score: self
-                .summary
-                .rows
-                .last()
-                .map(|row: &StageRow| row.validation),
-            players: vec![
-                (
-                    GENERATOR.to_owned(),
-                    self.players.generator_state(stage, rates.0, &metrics),
-                ),
-                (
-                    DISCRIMINATOR.to_owned(),
-                    self.players.discriminator_state(stage, rates.1, &metrics),
-                ),
-            ],
-            metrics,
-            training_config: self.config.to_json(),
-            trainer_state: serde_json::to_value(&self.state).expect("the state is plain data"),
-            mistake_book: self.mistakes.to_jsonl(),
-            tokenizer: encoder.tokenizer().json().to_owned(),
-            prompts: encoder.prompts().snapshot().clone().into_iter().collect(),
-            parent: self.parent.clone(),
-            set_best,
-        };
-        Ok(self.store.save(request)?)
-    }
-
-    fn metrics_json(&self, stage: u8) -> serde_json::Value {
-        let player = |totals: &super::PlayerTotals| {
-            json!({
-                "avg_reward": totals.avg_reward(), "episodes": totals.episodes, "wins": totals.wins,
-                "win_rate": totals.win_rate(), "updates": totals.updates,
-            })
-        };
-        let mut generator = player(&self.state.generator);
-        let mut discriminator = player(&self.state.discriminator);
-        generator["pass_rate"] = json!(self.state.generator.win_rate());
-        discriminator["attack_validity"] = json!(self.state.validity.get());
-        discriminator["kill_rate"] = json!(self.state.bank_kill_rate);
-        discriminator["verdict_auc"] = json!(self.state.verdict_auc());
-        json!({
-            "stage": stage, "step": self.state.step, "generator": generator,
-            "discriminator": discriminator, "validation": self.last_validation, "custom": self.state.tags,
-        })
     }
 
     pub(super) fn sampling(&self, temperature: f64) -> Sampling {

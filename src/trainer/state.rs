@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::files::LogLines;
+use super::game::StageMeans;
+use super::summary::StageRow;
 use crate::metrics::auc;
 use crate::stage::Stage;
 
@@ -141,8 +144,29 @@ pub struct TrainerState {
     pub best_score: Option<(f64, u64)>,
     /// The warm models, which anchor the KL term.
     pub reference: Option<CheckpointRef>,
+    /// The newest validation within a stage: its step, and the mean pass@1.
+    #[serde(default)]
+    pub validated: Option<(u64, f64)>,
+    /// What the table and the metrics of later checkpoints are made of.
+    #[serde(default)]
+    pub(super) progress: Progress,
     /// The user's own notes.
     pub tags: BTreeMap<String, String>,
+}
+
+/// What a run has measured so far, so that a resumed one ends with the same table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Progress {
+    /// Rows of the table.
+    pub(super) rows: Vec<StageRow>,
+    /// Of the stage in progress.
+    pub(super) means: StageMeans,
+    /// The newest validation of whole pools, as metrics.json has it.
+    pub(super) validation: serde_json::Value,
+    /// Lengths of the logs.
+    pub(super) logs: LogLines,
+    /// Seconds that were trained.
+    pub(super) seconds: f64,
 }
 
 impl TrainerState {
@@ -179,6 +203,8 @@ impl TrainerState {
             discriminator: PlayerTotals::default(),
             best_score: None,
             reference: None,
+            validated: None,
+            progress: Progress::default(),
             tags,
         }
     }

@@ -1,19 +1,18 @@
 //! What a run came to: the table that `train` prints at its end.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::evaluation::PoolScore;
 use crate::metrics::Interval;
 
 /// One row: after warm-up, or after a stage.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageRow {
     /// `warm-up`, or the stage's number and name.
     pub label: String,
     /// Optimizer steps done by then.
     pub step: u64,
     /// Scores of the validation pools, then of the report pools.
-    #[serde(skip)]
     pub pools: Vec<PoolScore>,
     /// Mean pass@1 over all validation problems.
     pub validation: f64,

@@ -51,10 +51,13 @@ fn list_shows_every_checkpoint_with_its_marks() {
         "{text}"
     );
     assert!(
-        lines[2].contains("stage_0") && lines[2].contains("0.250") && lines[2].ends_with("best")
+        lines[2].contains("stage_0")
+            && lines[2].contains("0.250")
+            && lines[2].ends_with("best, protected, note=a first try"),
+        "{text}"
     );
     assert!(
-        lines[3].contains("final") && lines[3].ends_with("latest"),
+        lines[3].contains("final") && lines[3].contains("latest, protected"),
         "{text}"
     );
     assert!(
@@ -86,6 +89,7 @@ fn inspect_shows_architecture_metrics_and_commands() {
     for part in [
         "full checkpoint of stage 3, step 5",
         "validation score 0.2500",
+        "note: a first try",
         "generator: 15 parameters in float32, with optimizer state",
         "embed_tokens",
         "hidden_size 3",
@@ -142,4 +146,264 @@ fn exit_codes_tell_damage_from_wrong_usage() {
     assert!(
         stdout(&checkpoints(dir.path(), &["--completions", "bash"]), 0).contains("_checkpoints")
     );
+}
+
+#[test]
+fn compare_shows_metrics_settings_and_samples_side_by_side() {
+    let dir = folder();
+    let run = dir.path().join("outputs/tiny/20251122_095803");
+    let store = Store::create(&run).unwrap();
+    let mut other = request("mine", 20, Some(0.5));
+    other.training_config = serde_json::json!({"run": {"seed": 7}});
+    store.save(other).unwrap();
+    drop(store);
+    let sample = |step: u64, text: &str| {
+        serde_json::json!({
+            "step": step, "problem": "strings/reverse", "role": "generator", "reward": step as f64 / 10.0,
+            "stages": ["thought", text, ""],
+        })
+        .to_string()
+    };
+    let lines = [
+        sample(3, "early"),
+        sample(12, "later"),
+        sample(30, "too late"),
+    ];
+    fs::write(run.join("samples.jsonl"), lines.join("\n")).unwrap();
+
+    let args = ["compare", "stage_0", "mine", "final"];
+    let text = stdout(&checkpoints(dir.path(), &args), 0);
+    for part in [
+        "20251122_095803/stage_0",
+        "difference",
+        "validation.pass_at_1",
+        "0.2500",
+        "+0.2500",
+        "-0.1250",
+        "run.seed: 18446744073709551615 | 7 | 18446744073709551615",
+        "samples of strings/reverse",
+        "(step 3, reward 0.300):\n    early",
+        "(step 12, reward 1.200):\n    later",
+    ] {
+        assert!(text.contains(part), "{part:?} not in\n{text}");
+    }
+    assert!(!text.contains("too late"), "{text}");
+    let json = stdout(
+        &checkpoints(dir.path(), &[&args[..], &["--json"]].concat()),
+        0,
+    );
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["metrics"][1]["differences"][1], 15.0, "{json}");
+    stdout(&checkpoints(dir.path(), &["compare", "final"]), 2);
+
+    let against = ["inspect", "mine", "--against", "final", "--info-only"];
+    let text = stdout(&checkpoints(dir.path(), &against), 0);
+    assert!(
+        text.contains("run.seed: 7 | 18446744073709551615"),
+        "{text}"
+    );
+}
+
+/// A run with six periodic checkpoints beside those of [`folder`], all whole.
+fn crowded() -> tempfile::TempDir {
+    let dir = folder();
+    let run = dir.path().join("outputs/tiny/20251122_095803");
+    fs::remove_dir_all(run.join("checkpoints/step_000010")).unwrap();
+    let store = Store::create(&run).unwrap();
+    for step in 1..=6 {
+        let name = format!("step_{step:06}");
+        store
+            .save(request(&name, step, Some(1.0 / step as f64)))
+            .unwrap();
+    }
+    store.save(request("before-the-move", 7, None)).unwrap();
+    // Another run goes on from step 2.
+    let parent = store.load("step_000002").unwrap().as_parent();
+    let next = Runs::new(dir.path().join("outputs"))
+        .start("tiny", UNIX_EPOCH + Duration::from_secs(1_763_805_999))
+        .unwrap();
+    let mut child = request("step_000003", 3, None);
+    child.parent = Some(parent);
+    Store::create(&next).unwrap().save(child).unwrap();
+    dir
+}
+
+fn names(dir: &Path, run: &str) -> Vec<String> {
+    let store = Store::open(&dir.join("outputs/tiny").join(run)).unwrap();
+    store
+        .list()
+        .unwrap()
+        .into_iter()
+        .map(|item| item.name)
+        .collect()
+}
+
+#[test]
+fn prune_deletes_what_it_named_and_nothing_that_is_wanted() {
+    let dir = crowded();
+    let run = "outputs/tiny/20251122_095803";
+    let before = names(dir.path(), "20251122_095803");
+    let prune = ["prune", "--run", run, "--keep-last", "1"];
+    let named = stdout(&checkpoints(dir.path(), &prune), 0);
+    assert!(
+        named.contains("4 checkpoints") && named.contains("can go"),
+        "{named}"
+    );
+    assert_eq!(names(dir.path(), "20251122_095803"), before, "only named");
+
+    let deleted = stdout(
+        &checkpoints(dir.path(), &[&prune[..], &["--yes"]].concat()),
+        0,
+    );
+    assert!(
+        deleted.contains("4 checkpoints") && deleted.contains("deleted"),
+        "{deleted}"
+    );
+    assert_eq!(
+        names(dir.path(), "20251122_095803"),
+        [
+            "stage_0",
+            "final",
+            "step_000002",
+            "step_000006",
+            "before-the-move"
+        ]
+    );
+    for (args, part) in [
+        (
+            &["--keep-last", "0"][..],
+            "keep_last = 0: must be at least 1, or -1 to keep all",
+        ),
+        (
+            &["--keep-last", "1", "--strategy", "none"],
+            "expected last_n or top_k_val",
+        ),
+    ] {
+        let refused = checkpoints(
+            dir.path(),
+            &[&["prune", "--run", run, "--yes"], args].concat(),
+        );
+        let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(part), "{stderr}");
+    }
+    // A run that is training is left alone.
+    let training = Store::create(&dir.path().join(run)).unwrap();
+    let refused = checkpoints(dir.path(), &[&prune[..], &["--yes"]].concat());
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("in use by another training"));
+    drop(training);
+}
+
+#[test]
+fn a_backup_is_verified_and_restores_to_the_same_bytes() {
+    let dir = crowded();
+    let run = dir.path().join("outputs/tiny/20251122_095803");
+    fs::write(run.join("metrics.jsonl"), "{\"step\":1}\n").unwrap();
+    let damaged = run.join("checkpoints/step_000004/generator.pt");
+    let mut bytes = fs::read(&damaged).unwrap();
+    bytes[200] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+
+    let backup = |args: &[&str], code| {
+        let args = [&["backup", "safe", "--all"], args].concat();
+        stdout(&checkpoints(dir.path(), &args), code)
+    };
+    let text = backup(&[], 1);
+    assert!(
+        text.contains("9 checkpoints copied") && text.contains("1 skipped"),
+        "{text}"
+    );
+    assert!(
+        text.contains("step_000004") && text.contains("damaged"),
+        "{text}"
+    );
+    let again = backup(&[], 1);
+    assert!(
+        again.contains("0 checkpoints copied") && again.contains("9 there already"),
+        "{again}"
+    );
+    let listed = stdout(
+        &checkpoints(dir.path(), &["list", "--all", "--outputs", "safe"]),
+        0,
+    );
+    assert!(
+        listed.contains("before-the-move") && listed.contains("best, protected"),
+        "{listed}"
+    );
+
+    let original = Store::open(&run).unwrap().load("final").unwrap();
+    let hash = original.manifest_hash().to_owned();
+    fs::remove_dir_all(dir.path().join("outputs")).unwrap();
+    let restored = stdout(&checkpoints(dir.path(), &["restore", "safe"]), 0);
+    assert!(restored.contains("9 checkpoints copied"), "{restored}");
+    let store = Store::open(&run).unwrap();
+    let restored = store.load("final").unwrap();
+    assert_eq!(restored.manifest_hash(), hash);
+    assert_eq!(store.load("best").unwrap().manifest().name, "stage_0");
+    assert_eq!(
+        fs::read_to_string(run.join("metrics.jsonl")).unwrap(),
+        "{\"step\":1}\n"
+    );
+    for item in store.list().unwrap() {
+        assert!(
+            store.load(&item.name).unwrap().verify().is_empty(),
+            "{}",
+            item.name
+        );
+    }
+
+    let nowhere = checkpoints(dir.path(), &["restore", "nothing-here"]);
+    assert_eq!(nowhere.status.code(), Some(2));
+    let onto_itself = checkpoints(dir.path(), &["backup", "outputs"]);
+    assert!(String::from_utf8_lossy(&onto_itself.stderr).contains("where these runs are already"));
+    let one = ["backup", "other", "--checkpoint", "stage_9"];
+    let refused = checkpoints(dir.path(), &one);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no checkpoint \"stage_9\""));
+}
+
+#[test]
+fn du_counts_every_byte_once() {
+    let dir = crowded();
+    let run = dir.path().join("outputs/tiny/20251122_095803");
+    fs::write(run.join("metrics.jsonl"), vec![b'x'; 5000]).unwrap();
+    let left = run.join("checkpoints/.tmp-step_000009-1-1");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("generator.pt"), vec![0; 70_000]).unwrap();
+    fs::create_dir(run.join("checkpoints/half")).unwrap();
+    fs::write(run.join("checkpoints/half/x"), vec![0; 300]).unwrap();
+    let json = stdout(&checkpoints(dir.path(), &["du", "--json"]), 0);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let usage = json["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|usage| usage["run"].as_str().unwrap().ends_with("095803"))
+        .unwrap();
+    let bytes = |key: &str| usage[key].as_u64().unwrap();
+    assert_eq!(
+        (bytes("leftovers"), bytes("broken")),
+        (70_000, 300),
+        "{usage}"
+    );
+    let parts = ["kept", "periodic", "broken", "leftovers", "logs"].map(bytes);
+    assert_eq!(parts.iter().sum::<u64>(), bytes("total"), "{usage}");
+    assert!(
+        bytes("kept") > 0 && bytes("periodic") > 0 && bytes("logs") >= 5000,
+        "{usage}"
+    );
+    let text = stdout(&checkpoints(dir.path(), &["du"]), 0);
+    assert!(text.contains("2 runs: ") && text.contains("free"), "{text}");
+}
+
+#[test]
+fn a_run_that_never_answers_is_told_of() {
+    let dir = folder();
+    let late = checkpoints(dir.path(), &["save", "now", "--wait", "1"]);
+    assert_eq!(late.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&late.stderr).contains("has not seen the request"));
+    let odd = checkpoints(dir.path(), &["save", "../x"]);
+    assert_eq!(odd.status.code(), Some(2));
+    let taken = checkpoints(dir.path(), &["save", "final"]);
+    assert_eq!(taken.status.code(), Some(2));
 }

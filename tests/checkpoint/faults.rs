@@ -7,7 +7,9 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 
 use gauntlet::checkpoint::{
     CheckpointError, EntryKind, LocalStorage, Lock, Retention, Storage, StorageFile, Store,
@@ -18,14 +20,19 @@ use super::request;
 
 /// What happens at operation N.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Fault {
     /// It fails; later ones succeed.
     Fails(io::ErrorKind),
     /// It is the first that does not happen; what was not synced is lost.
     CrashLosing,
     /// It is the first that does not happen; what was not synced is there all the same.
     CrashKeeping,
+    /// It is the first that does not happen; of each file that was not synced, half is there.
+    CrashTearing,
 }
+
+/// What may be left after a crash.
+const CRASHES: [Fault; 3] = [Fault::CrashLosing, Fault::CrashKeeping, Fault::CrashTearing];
 
 /// A change of a directory that is lost in a crash unless the directory is synced.
 #[derive(Debug)]
@@ -72,6 +79,16 @@ impl State {
         self.pending.push((dir.unwrap().to_path_buf(), change));
     }
 
+    /// Cuts every file that was never synced to half of what was written.
+    fn tear_unsynced(&mut self) {
+        for file in self.dirty.drain(..) {
+            if let Ok(file) = fs::File::options().write(true).open(file) {
+                let length = file.metadata().unwrap().len();
+                file.set_len(length / 2).unwrap();
+            }
+        }
+    }
+
     /// Takes back what was never synced, the last first.
     fn lose_unsynced(&mut self) {
         for file in self.dirty.drain(..) {
@@ -95,10 +112,54 @@ impl State {
     }
 }
 
+/// The file system with faults. [`Faulty::hold`] keeps writers waiting.
 #[derive(Clone, Default)]
-struct Faulty(Arc<Mutex<State>>);
+pub(super) struct Faulty(Arc<Mutex<State>>, Arc<Mutex<()>>);
+
+/// Keeps writers waiting until it is dropped.
+pub(super) struct Held(Option<(Sender<()>, JoinHandle<()>)>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some((release, holder)) = self.0.take() {
+            release.send(()).unwrap();
+            holder.join().unwrap();
+        }
+    }
+}
 
 impl Faulty {
+    /// Lets no file be created until the guard is dropped, which may happen on another thread.
+    pub(super) fn hold(&self) -> Held {
+        let gate = Arc::clone(&self.1);
+        let (release, released) = channel();
+        let (ready, is_ready) = channel();
+        let holder = std::thread::spawn(move || {
+            let _gate = gate.lock().unwrap();
+            ready.send(()).unwrap();
+            released.recv().unwrap();
+        });
+        is_ready.recv().unwrap();
+        Held(Some((release, holder)))
+    }
+
+    /// The `n`th operation from here on meets a fault.
+    pub(super) fn fail_after(&self, n: usize, fault: Fault) {
+        let mut state = self.state();
+        state.at = Some((state.count + n, fault));
+    }
+
+    /// Whether the fault has come.
+    pub(super) fn struck(&self) -> bool {
+        let state = self.state();
+        state.at.is_some_and(|(at, _)| state.count >= at)
+    }
+
+    /// Pretends that so many bytes are free.
+    pub(super) fn set_free(&self, free: Option<u64>) {
+        self.state().free = free;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
@@ -148,6 +209,7 @@ impl Storage for Faulty {
     }
 
     fn create_file(&self, file: &Path) -> io::Result<Box<dyn StorageFile>> {
+        drop(self.1.lock().unwrap());
         let mut state = self.tick()?;
         let inner = LocalStorage.create_file(file)?;
         state.change(file.parent(), Change::Created(file.into()));
@@ -285,16 +347,17 @@ fn scene(n: usize, fault: Fault) -> Scene {
 impl Scene {
     /// Whether the fault has come.
     fn struck(&self) -> bool {
-        let state = self.faulty.state();
-        state.at.is_some_and(|(at, _)| state.count >= at)
+        self.faulty.struck()
     }
 
     /// Ends the process, and starts another one over what is left.
     fn restart(self, fault: Fault) -> (tempfile::TempDir, Store) {
         drop(self.store);
         let mut state = self.faulty.state();
-        if fault == Fault::CrashLosing {
-            state.lose_unsynced();
+        match fault {
+            Fault::CrashLosing => state.lose_unsynced(),
+            Fault::CrashTearing => state.tear_unsynced(),
+            _ => {}
         }
         drop(state);
         // The same file system without faults: it skips the real syncs, which take most of the time.
@@ -342,7 +405,7 @@ fn at_every_operation(fault: Fault, scenario: impl Fn(Scene, &str)) -> usize {
 
 #[test]
 fn a_crash_between_any_two_operations_of_a_save_loses_nothing_committed() {
-    for fault in [Fault::CrashLosing, Fault::CrashKeeping] {
+    for fault in CRASHES {
         let operations = at_every_operation(fault, |scene, what| {
             let mut third = request("stage_3", 30, Some(0.9));
             third.set_best = true;
@@ -421,7 +484,7 @@ fn a_failure_of_any_operation_is_reported_and_the_next_try_succeeds() {
 #[test]
 fn a_crash_while_old_checkpoints_are_deleted_leaves_the_others_whole() {
     let keep_one = Retention::new(Strategy::LastN, 1).unwrap();
-    for fault in [Fault::CrashLosing, Fault::CrashKeeping] {
+    for fault in CRASHES {
         let operations = at_every_operation(fault, |scene, what| {
             scene.store.set_best("step_000020").unwrap_or_default();
             let _ = scene.store.retain(&keep_one, &[]);
@@ -464,7 +527,7 @@ fn a_checkpoint_that_does_not_fit_is_refused_before_anything_is_written() {
     faulty.state().free = Some(u64::MAX);
     let job = request("stage_3", 30, None).snapshot().unwrap();
     let asked = job.size();
-    let saved = store.write(job).unwrap();
+    let saved = store.write(&job).unwrap();
     let manifest = store.load("stage_3").unwrap().manifest().total_size();
     let total = manifest
         + fs::metadata(saved.path.join("manifest.json"))

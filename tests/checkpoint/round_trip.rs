@@ -188,7 +188,7 @@ fn a_snapshot_does_not_change_with_the_weights() {
     let before = bytes(&weight);
     let job = request.snapshot().unwrap();
     let _ = weight.zero_();
-    std::thread::scope(|scope| scope.spawn(|| store.write(job)).join().unwrap()).unwrap();
+    std::thread::scope(|scope| scope.spawn(|| store.write(&job)).join().unwrap()).unwrap();
     let read = store
         .load("stage_3")
         .unwrap()

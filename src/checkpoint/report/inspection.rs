@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use super::comparison::{SettingRow, flat, setting_rows};
 use super::{Summary, counted, grouped, human_age, human_size};
 use crate::checkpoint::pt::dtype_name;
 use crate::checkpoint::{Checkpoint, CheckpointError, PlayerFile, TensorInfo};
@@ -31,6 +32,9 @@ pub struct Inspection {
     pub files: Vec<(String, u64)>,
     /// Commands that use it.
     pub usage: Vec<String>,
+    /// Settings in which another checkpoint differs, where that was asked for: its value second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Vec<SettingRow>>,
 }
 
 /// One player of a checkpoint.
@@ -84,7 +88,19 @@ impl Inspection {
                 .map(|file| (file.path.clone(), file.size))
                 .collect(),
             usage: manifest.usage.clone(),
+            settings: None,
         })
+    }
+
+    /// Adds the settings in which `other` differs from `checkpoint`, which this is about.
+    pub fn compare_settings(
+        &mut self,
+        checkpoint: &Checkpoint,
+        other: &Checkpoint,
+    ) -> Result<(), CheckpointError> {
+        let settings = [checkpoint.training_config()?, other.training_config()?];
+        self.settings = Some(setting_rows(&settings.each_ref().map(flat)));
+        Ok(())
     }
 }
 
@@ -154,6 +170,9 @@ impl fmt::Display for Inspection {
             writeln!(f, "  validation score {score:.4}")?;
         }
         writeln!(f, "  manifest {}", self.manifest)?;
+        for (key, value) in &summary.tags {
+            writeln!(f, "  {key}: {value}")?;
+        }
         if let Some(parent) = &summary.parent {
             writeln!(f, "  resumed from {} of {}", parent.name, parent.run)?;
         }
@@ -167,6 +186,13 @@ impl fmt::Display for Inspection {
         writeln!(f, "\nfiles")?;
         for (path, size) in &self.files {
             writeln!(f, "  {:>9}  {path}", human_size(*size))?;
+        }
+        if let Some(settings) = &self.settings {
+            writeln!(f, "\nsettings, here and there")?;
+            for row in settings {
+                let values: Vec<String> = row.values.iter().map(Json::to_string).collect();
+                writeln!(f, "  {}: {}", row.name, values.join(" | "))?;
+            }
         }
         writeln!(f, "\nto use it")?;
         self.usage

@@ -1,5 +1,6 @@
 //! The checkpoints of a run as a table.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,7 +9,8 @@ use serde::Serialize;
 
 use super::{human_age, human_size};
 use crate::checkpoint::manifest::{Manifest, Parent};
-use crate::checkpoint::{CheckpointError, Listed, Store, clock};
+use crate::checkpoint::prune::run_name;
+use crate::checkpoint::{BEST, CheckpointError, Listed, Runs, Store, clock, resumed_from};
 
 /// The checkpoints of several runs.
 #[derive(Debug, Serialize)]
@@ -22,6 +24,9 @@ pub struct Listing {
     pub run: PathBuf,
     /// Its checkpoints.
     pub checkpoints: Vec<ListingRow>,
+    /// The best checkpoint where it is one of a run that this one was resumed from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best_before: Option<PathBuf>,
 }
 
 /// One checkpoint in a list.
@@ -33,6 +38,8 @@ pub struct ListingRow {
     pub latest: bool,
     /// Whether `best` points to it.
     pub best: bool,
+    /// Whether retention and `prune` leave it alone.
+    pub protected: bool,
     /// What its manifest says in short, if that can be believed.
     #[serde(flatten)]
     pub summary: Option<Summary>,
@@ -60,6 +67,9 @@ pub struct Summary {
     pub age_seconds: u64,
     /// The checkpoint its run was resumed from.
     pub parent: Option<Parent>,
+    /// Notes of the user's own.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Summary {
@@ -77,6 +87,7 @@ impl Summary {
             created: manifest.created.clone(),
             age_seconds: now.saturating_sub(created),
             parent: manifest.parent.clone(),
+            tags: manifest.tags.clone(),
         }
     }
 }
@@ -84,16 +95,30 @@ impl Summary {
 impl Listing {
     /// Lists a run.
     pub fn of(run: &Path, store: &Store) -> Result<Self, CheckpointError> {
+        let outputs = run.parent().and_then(Path::parent);
+        let runs = Runs::new(outputs.unwrap_or(Path::new("..")));
+        let resumed = resumed_from(&runs);
+        let own = run_name(run);
         let row = |item: Listed| ListingRow {
+            protected: !item.is_periodic()
+                || item.latest
+                || item.best
+                || resumed.contains(&(own.clone(), item.name.clone())),
             summary: item.manifest.as_ref().ok().map(Summary::of),
             broken: item.manifest.err().map(|error| error.to_string()),
             name: item.name,
             latest: item.latest,
             best: item.best,
         };
+        let checkpoints: Vec<ListingRow> = store.list()?.into_iter().map(row).collect();
+        let best_before = match checkpoints.iter().any(|row| row.best) {
+            true => None,
+            false => runs.find(BEST, Some(run)).ok(),
+        };
         Ok(Self {
             run: run.into(),
-            checkpoints: store.list()?.into_iter().map(row).collect(),
+            checkpoints,
+            best_before: best_before.map(|best| best.path().into()),
         })
     }
 }
@@ -144,14 +169,29 @@ impl fmt::Display for Listing {
                 human_size(summary.size),
                 human_age(summary.age_seconds)
             )?;
-            let marks = [(row.best, "best"), (row.latest, "latest")];
-            let marks: Vec<&str> = marks
+            let marks = [
+                (row.best, "best"),
+                (row.latest, "latest"),
+                (row.protected, "protected"),
+            ];
+            let mut marks: Vec<String> = marks
                 .iter()
                 .filter(|mark| mark.0)
-                .map(|mark| mark.1)
+                .map(|mark| mark.1.to_owned())
                 .collect();
+            let tags = summary.tags.iter();
+            marks.extend(tags.map(|(key, value)| format!("{key}={value}")));
+            marks.extend(
+                summary
+                    .parent
+                    .as_ref()
+                    .map(|from| format!("from {}/{}", from.run, from.name)),
+            );
             let gap = if marks.is_empty() { "" } else { "  " };
             writeln!(f, "{gap}{}", marks.join(", "))?;
+        }
+        if let Some(best) = &self.best_before {
+            writeln!(f, "  best so far, of the run before: {}", best.display())?;
         }
         Ok(())
     }

@@ -1,0 +1,205 @@
+//! Saving beside training: a thread writes what the trainer has copied.
+//!
+//! The trainer waits only while its state is copied ([`super::SaveRequest::snapshot`]). One save is
+//! in flight at a time, so that at most one copy is in memory; who brings the next one waits for
+//! the first, or asks [`Saver::is_busy`] and lets it be. What became of a save is never lost: it is
+//! taken by [`Saver::poll`] or [`Saver::wait`].
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::CheckpointError;
+use super::retention::Retention;
+use super::save::SaveJob;
+use super::store::{Saved, Store};
+
+/// Pauses before a failed write is tried again, where that can help.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+
+/// A checkpoint to be written, and what to delete once it is durable.
+#[derive(Debug)]
+struct Order {
+    job: SaveJob,
+    retention: Option<Retention>,
+}
+
+/// What became of a save.
+#[derive(Debug)]
+pub struct Finished {
+    /// The checkpoint's name.
+    pub name: String,
+    /// The durable checkpoint, or why there is none.
+    pub result: Result<Saved, CheckpointError>,
+    /// What went wrong beside the checkpoint itself: a link that did not move, an old checkpoint
+    /// that could not be deleted. The checkpoint is saved all the same.
+    pub warnings: Vec<CheckpointError>,
+    /// Old checkpoints that were deleted.
+    pub deleted: Vec<String>,
+    /// Of a failed save, what was to be written, so that it can be tried again.
+    pub job: Option<SaveJob>,
+    /// Times the write was tried.
+    pub tries: usize,
+    /// How long writing took, on the saver's thread.
+    pub elapsed: Duration,
+}
+
+/// A thread that writes checkpoints to one store, one at a time.
+pub struct Saver {
+    orders: Option<Sender<Order>>,
+    finished: Receiver<Finished>,
+    in_flight: Option<String>,
+    worker: Option<JoinHandle<()>>,
+}
+
+impl Saver {
+    /// Starts the thread.
+    pub fn start(store: Arc<Store>) -> io::Result<Self> {
+        let (orders, incoming) = channel();
+        let (outgoing, finished) = channel();
+        let worker = std::thread::Builder::new()
+            .name("checkpoints".into())
+            .spawn(move || {
+                let mut worker = Worker { store, best: None };
+                for order in incoming {
+                    if outgoing.send(worker.carry_out(order)).is_err() {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Self {
+            orders: Some(orders),
+            finished,
+            in_flight: None,
+            worker: Some(worker),
+        })
+    }
+
+    /// Whether a save is being written, or is written and was not taken yet.
+    pub fn is_busy(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Hands over a checkpoint; `retention` is applied once it is durable. Waits for the save in
+    /// flight, if there is one, and gives what became of it.
+    pub fn begin(&mut self, job: SaveJob, retention: Option<Retention>) -> Option<Finished> {
+        let before = self.wait();
+        self.in_flight = Some(job.name().to_owned());
+        if let Some(orders) = &self.orders {
+            // A thread that is gone is noticed by whoever waits for the result.
+            let _ = orders.send(Order { job, retention });
+        }
+        before
+    }
+
+    /// What became of the save in flight, if it is done.
+    pub fn poll(&mut self) -> Option<Finished> {
+        self.take(Duration::ZERO)
+    }
+
+    /// Waits for the save in flight, if there is one, and gives what became of it.
+    pub fn wait(&mut self) -> Option<Finished> {
+        self.take(Duration::MAX)
+    }
+
+    fn take(&mut self, patience: Duration) -> Option<Finished> {
+        let name = self.in_flight.take()?;
+        let received = match patience {
+            Duration::MAX => self
+                .finished
+                .recv()
+                .map_err(|_| RecvTimeoutError::Disconnected),
+            patience => self.finished.recv_timeout(patience),
+        };
+        match received {
+            Ok(finished) => Some(finished),
+            Err(RecvTimeoutError::Timeout) => {
+                self.in_flight = Some(name);
+                None
+            }
+            Err(RecvTimeoutError::Disconnected) => Some(Finished {
+                result: Err(CheckpointError::Unsavable {
+                    what: name.clone(),
+                    reason: "the thread that writes checkpoints has ended".into(),
+                }),
+                name,
+                warnings: Vec::new(),
+                deleted: Vec::new(),
+                job: None,
+                tries: 0,
+                elapsed: Duration::ZERO,
+            }),
+        }
+    }
+}
+
+impl Drop for Saver {
+    /// Waits until the save in flight is written: a process that ends must not cut it off.
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        if let Some(worker) = self.worker.take() {
+            // A panic of the thread was reported as a failed save.
+            let _ = worker.join();
+        }
+    }
+}
+
+struct Worker {
+    store: Arc<Store>,
+    /// A checkpoint that `best` should point to and does not yet.
+    best: Option<String>,
+}
+
+impl Worker {
+    fn carry_out(&mut self, order: Order) -> Finished {
+        let (started, name) = (Instant::now(), order.job.name().to_owned());
+        let (mut warnings, mut deleted) = (Vec::new(), Vec::new());
+        let mut tries = 1;
+        let mut result = self.store.write(&order.job);
+        for pause in PAUSES {
+            match &result {
+                Err(error) if error.may_pass() => std::thread::sleep(pause),
+                _ => break,
+            }
+            tries += 1;
+            result = self.store.write(&order.job);
+        }
+        // Committed and durable, and only a link stayed behind: that is a saved checkpoint.
+        if let Err(CheckpointError::Link { .. }) = &result
+            && let Err(error) = result
+        {
+            result = self.store.saved(&name);
+            warnings.push(error);
+        }
+        if result.is_ok() {
+            if order.job.set_best() {
+                self.best = Some(name.clone());
+            }
+            // Usually the write has moved the link, and this finds it in place.
+            if let Some(best) = &self.best {
+                match self.store.set_best(best) {
+                    Ok(()) => self.best = None,
+                    Err(error) => warnings.push(error),
+                }
+            }
+        }
+        // Never before the new one is durable, and never while `best` lags behind.
+        if let (Ok(_), Some(retention), None) = (&result, &order.retention, &self.best) {
+            match self.store.retain(retention, &[]) {
+                Ok(names) => deleted = names,
+                Err(error) => warnings.push(error),
+            }
+        }
+        Finished {
+            job: result.is_err().then_some(order.job),
+            name,
+            result,
+            warnings,
+            deleted,
+            tries,
+            elapsed: started.elapsed(),
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! When and how a run saves itself.
+//!
+//! Checkpoints are copied here and written by the saver's thread, so that the steps go on meanwhile.
+//! A checkpoint that cannot be written is reported and does not end the run. Those of a stage are
+//! owed: they are kept in memory and tried again before the next one. Only where a run ends must
+//! the last checkpoint be durable.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::checkpoint::{
+    CheckpointError, CheckpointKind, DISCRIMINATOR, Finished, GENERATOR, Parent, Retention,
+    SaveJob, SaveRequest, Saved, Saver, Store, take_requests,
+};
+use crate::config;
+
+use super::TrainError;
+use super::session::Session;
+use super::state::{CheckpointRef, Progress, TrainerState};
+
+/// The checkpoint right after warm-up, which the KL term is anchored to.
+pub(super) const ANCHOR: &str = "stage_0";
+
+/// What is needed to save a run, and what is known of its saves.
+pub(super) struct Saving {
+    pub(super) store: Arc<Store>,
+    saver: Saver,
+    /// The checkpoint the run was resumed from.
+    pub(super) parent: Option<Parent>,
+    /// Checkpoints of stages that could not be written yet.
+    owed: Vec<SaveJob>,
+    /// The newest checkpoint that training can go on from, and its step. At first the one the run was resumed from.
+    pub(super) newest: Option<(PathBuf, u64)>,
+}
+
+/// A checkpoint to be made of the present state.
+struct Plan<'a> {
+    name: &'a str,
+    kind: CheckpointKind,
+    /// The stage that is finished, or in progress.
+    stage: u8,
+    set_best: bool,
+    /// Score of this very state, if it was validated.
+    score: Option<f64>,
+    /// Whether it is one of those that retention counts.
+    periodic: bool,
+}
+
+/// Runs a part of the training; a panic in it becomes an error, so that the state can still be saved.
+pub(super) fn caught<R>(part: impl FnOnce() -> Result<R, TrainError>) -> Result<R, TrainError> {
+    // What a panic leaves half done is the caller's to take back.
+    catch_unwind(AssertUnwindSafe(part)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(TrainError::Panicked(
+            text.unwrap_or("without a message").to_owned(),
+        ))
+    })
+}
+
+impl Saving {
+    pub(super) fn new(
+        store: Store,
+        parent: Option<Parent>,
+        newest: Option<(PathBuf, u64)>,
+    ) -> Result<Self, TrainError> {
+        let store = Arc::new(store);
+        Ok(Self {
+            saver: Saver::start(Arc::clone(&store)).map_err(TrainError::Saver)?,
+            store,
+            parent,
+            owed: Vec::new(),
+            newest,
+        })
+    }
+}
+
+impl Session<'_> {
+    /// Saves what this step is due: what was asked for by name, and a periodic checkpoint.
+    pub(super) fn save_if_due(&mut self, stage: u8) -> Result<(), TrainError> {
+        self.heed(None)?;
+        for name in take_requests(self.files.dir()) {
+            self.save_on_demand(&name)?;
+        }
+        let checkpoint = &self.config.checkpoint;
+        // Warm-up steps are many and cheap; the game's are what `save_every` counts.
+        let every = if stage == 0 {
+            checkpoint.save_every.saturating_mul(100)
+        } else {
+            checkpoint.save_every
+        };
+        // The last step of a phase is followed by that phase's own checkpoint.
+        let due = every > 0
+            && self.state.phase_step.is_multiple_of(every)
+            && self.state.phase_step < self.phase_steps;
+        if due { self.periodic() } else { Ok(()) }
+    }
+
+    /// A periodic checkpoint, or one of each kind.
+    fn periodic(&mut self) -> Result<(), TrainError> {
+        let name = format!("step_{:06}", self.state.step);
+        let busy = self.config.checkpoint.when_busy == config::WhenBusy::Skip;
+        if busy && self.saving.saver.is_busy() {
+            self.observer.note(&format!(
+                "checkpoint {name} is left out: the one before it is still being written"
+            ));
+            return Ok(());
+        }
+        let plan = Plan {
+            name: &name,
+            kind: CheckpointKind::Full,
+            stage: self.state.phase.stage_id(),
+            set_best: false,
+            score: self
+                .state
+                .validated
+                .filter(|(at, _)| *at == self.state.step)
+                .map(|(_, score)| score),
+            periodic: true,
+        };
+        let sampler_name = format!("{name}_sampler");
+        let sampler = Plan {
+            name: &sampler_name,
+            kind: CheckpointKind::Sampler,
+            ..plan
+        };
+        match self.config.checkpoint.checkpoint_kind {
+            config::CheckpointKind::Full => self.begin(&plan),
+            config::CheckpointKind::Sampler => self.begin(&sampler),
+            // The full one last: `latest` then names one that training can go on from.
+            config::CheckpointKind::Both => {
+                self.begin(&sampler)?;
+                self.begin(&plan)
+            }
+        }
+    }
+
+    /// A checkpoint that a person asked for while the run went on; their mistakes are told, and harm nothing.
+    fn save_on_demand(&mut self, name: &str) -> Result<(), TrainError> {
+        let plan = Plan {
+            name,
+            kind: CheckpointKind::Full,
+            stage: self.state.phase.stage_id(),
+            set_best: false,
+            score: None,
+            periodic: false,
+        };
+        self.begin(&plan)
+    }
+
+    /// The checkpoint of a finished stage. It is owed until it is written.
+    pub(super) fn save_stage(&mut self, stage: u8, better: bool) -> Result<(), TrainError> {
+        let name = format!("stage_{stage}");
+        let plan = Plan {
+            name: &name,
+            kind: CheckpointKind::Full,
+            stage,
+            set_best: better,
+            score: self.summary.rows.last().map(|row| row.validation),
+            periodic: false,
+        };
+        self.begin(&plan)
+    }
+
+    /// The untrained models.
+    pub(super) fn save_start(&mut self) -> Result<(), TrainError> {
+        let plan = Plan {
+            name: "step_000000",
+            kind: CheckpointKind::Full,
+            stage: 0,
+            set_best: false,
+            score: self.summary.rows.last().map(|row| row.validation),
+            periodic: false,
+        };
+        self.begin(&plan)
+    }
+
+    /// The last checkpoint of a run. It must be durable, or the run has failed.
+    pub(super) fn save_final(&mut self) -> Result<Saved, TrainError> {
+        let plan = Plan {
+            name: "final",
+            kind: CheckpointKind::Full,
+            stage: self.state.phase.stage_id(),
+            set_best: self.state.best_score.is_none(),
+            score: self.summary.rows.last().map(|row| row.validation),
+            periodic: false,
+        };
+        self.save_now(&plan)
+    }
+
+    /// Saves the present state because training has to end. Where the newest checkpoint already holds it, that one counts.
+    pub(super) fn emergency(&mut self) -> Result<PathBuf, TrainError> {
+        self.settle()?;
+        if let Some((path, step)) = &self.saving.newest
+            && *step == self.state.step
+            && self.saving.owed.is_empty()
+        {
+            return Ok(path.clone());
+        }
+        let name = format!("emergency_step_{:06}", self.state.step);
+        let plan = Plan {
+            name: &name,
+            kind: CheckpointKind::Emergency,
+            stage: self.state.phase.stage_id(),
+            set_best: false,
+            score: None,
+            periodic: false,
+        };
+        Ok(self.save_now(&plan)?.path)
+    }
+
+    /// Takes a step. Of one that fails, nothing remains but what its updates did to weights, so that what is saved then
+    /// is the state before it.
+    pub(super) fn carefully(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
+        let before = (
+            self.state.clone(),
+            self.mistakes.clone(),
+            self.means.clone(),
+        );
+        let result = caught(|| step(self));
+        if result.is_err() && self.state.step == before.0.step {
+            let updates =
+                |state: &TrainerState| state.generator.updates + state.discriminator.updates;
+            if updates(&self.state) > updates(&before.0) {
+                self.observer
+                    .note("the step failed after a player's update, which the saved weights keep");
+            }
+            (self.state, self.mistakes, self.means) = before;
+        }
+        result
+    }
+
+    /// Copies the state and hands it to the saver's thread. What fails is told; only what makes every later step
+    /// worthless is an error.
+    fn begin(&mut self, plan: &Plan) -> Result<(), TrainError> {
+        let started = Instant::now();
+        self.settle()?;
+        if self.saving.owed.iter().any(|job| job.name() == ANCHOR) {
+            self.observer.note(&format!(
+                "checkpoint {} is left out: without {ANCHOR} a run could not go on from it",
+                plan.name
+            ));
+            return Ok(());
+        }
+        let waited = started.elapsed();
+        let started = Instant::now();
+        let request = self.request(plan);
+        let job = match request.snapshot() {
+            Ok(job) => job.after(self.files.handles()?),
+            Err(error) => {
+                self.observer
+                    .note(&format!("checkpoint {} was not saved: {error}", plan.name));
+                return Ok(());
+            }
+        };
+        let copied = started.elapsed();
+        let retention = plan.periodic.then(|| self.retention()).flatten();
+        let finished = self.saving.saver.begin(job, retention);
+        self.heed(finished)?;
+        self.log_times(&[("save_wait", waited), ("save_snapshot", copied)])
+    }
+
+    /// Saves and waits until the checkpoint is durable.
+    fn save_now(&mut self, plan: &Plan) -> Result<Saved, TrainError> {
+        self.settle()?;
+        if let Some(job) = self.saving.owed.first() {
+            return Err(TrainError::Owed(job.name().to_owned()));
+        }
+        let job = self.request(plan).snapshot()?.after(self.files.handles()?);
+        self.saving.saver.begin(job, None);
+        let Some(mut finished) = self.saving.saver.wait() else {
+            return Err(TrainError::Owed(plan.name.to_owned()));
+        };
+        let result = std::mem::replace(
+            &mut finished.result,
+            Err(CheckpointError::Unsavable {
+                what: plan.name.to_owned(),
+                reason: "its result was taken".into(),
+            }),
+        );
+        self.warn(&finished);
+        let saved = result?;
+        self.saving.newest = Some((saved.path.clone(), self.state.step));
+        Ok(saved)
+    }
+
+    fn retention(&self) -> Option<Retention> {
+        let checkpoint = &self.config.checkpoint;
+        // The configuration's range has been checked: anything but -1 and 1.. was refused.
+        Retention::new(checkpoint.strategy, checkpoint.keep_last).ok()
+    }
+
+    /// Waits for the save in flight, and tries again what is owed.
+    fn settle(&mut self) -> Result<(), TrainError> {
+        let finished = self.saving.saver.wait();
+        self.heed(finished)?;
+        for job in std::mem::take(&mut self.saving.owed) {
+            let finished = self.saving.saver.begin(job, None);
+            self.heed(finished)?;
+            let finished = self.saving.saver.wait();
+            self.heed(finished)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of a save that is done: `finished`, or whichever the saver has.
+    fn heed(&mut self, finished: Option<Finished>) -> Result<(), TrainError> {
+        let Some(finished) = finished.or_else(|| self.saving.saver.poll()) else {
+            return Ok(());
+        };
+        self.warn(&finished);
+        match finished.result {
+            Ok(saved) => {
+                let manifest = self.saving.store.load(&finished.name);
+                if let Ok(checkpoint) = &manifest
+                    && checkpoint.manifest().kind != CheckpointKind::Sampler
+                {
+                    let step = checkpoint.manifest().step;
+                    self.saving.newest = Some((saved.path.clone(), step));
+                }
+                if finished.name == ANCHOR {
+                    self.state.reference = Some(CheckpointRef {
+                        path: saved.path,
+                        manifest: saved.manifest_hash,
+                    });
+                }
+                self.log_times(&[("save_write", finished.elapsed)])
+            }
+            Err(error) => {
+                let stage = finished.name.starts_with("stage_");
+                let then = if stage {
+                    "; it is tried again before the next one"
+                } else {
+                    ""
+                };
+                self.observer.note(&format!(
+                    "checkpoint {} was not saved: {error}{then}",
+                    finished.name
+                ));
+                if let (true, Some(job)) = (stage, finished.job) {
+                    // Each is a copy of the whole state: the anchor and the newest are enough.
+                    self.saving.owed.retain(|job| job.name() == ANCHOR);
+                    self.saving.owed.push(job);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn warn(&mut self, finished: &Finished) {
+        for warning in &finished.warnings {
+            self.observer
+                .note(&format!("checkpoint {}: {warning}", finished.name));
+        }
+        if finished.tries > 1 && finished.result.is_ok() {
+            self.observer.note(&format!(
+                "checkpoint {} was saved at the {}. try",
+                finished.name, finished.tries
+            ));
+        }
+    }
+
+    fn log_times(&mut self, times: &[(&str, Duration)]) -> Result<(), TrainError> {
+        self.files.timings(&crate::metrics::TimingReport {
+            step: self.state.step,
+            stage: self.state.phase.stage_id(),
+            seconds: times
+                .iter()
+                .map(|(name, time)| ((*name).to_owned(), time.as_secs_f64()))
+                .collect(),
+            values: Default::default(),
+        })
+    }
+
+    /// The present state as a checkpoint; tensors are shared with the players until they are copied.
+    fn request(&mut self, plan: &Plan) -> SaveRequest {
+        let metrics = self.metrics_json(plan.stage);
+        let optimizer = &self.config.optimizer;
+        let rates = (
+            optimizer.learning_rate,
+            optimizer.discriminator_learning_rate,
+        );
+        self.state.progress = Progress {
+            rows: self.summary.rows.clone(),
+            means: self.means.clone(),
+            validation: self.last_validation.clone(),
+            logs: self.files.lines(),
+            seconds: self.begun.elapsed().as_secs_f64(),
+        };
+        let encoder = &self.players.generator.encoder;
+        SaveRequest {
+            name: plan.name.to_owned(),
+            kind: plan.kind,
+            stage: i64::from(plan.stage),
+            step: self.state.step,
+            score: plan.score,
+            players: vec![
+                (
+                    GENERATOR.to_owned(),
+                    self.players.generator_state(plan.stage, rates.0, &metrics),
+                ),
+                (
+                    DISCRIMINATOR.to_owned(),
+                    self.players
+                        .discriminator_state(plan.stage, rates.1, &metrics),
+                ),
+            ],
+            metrics,
+            training_config: self.config.to_json(),
+            trainer_state: serde_json::to_value(&self.state).expect("the state is plain data"),
+            mistake_book: self.mistakes.to_jsonl(),
+            tokenizer: encoder.tokenizer().json().to_owned(),
+            prompts: encoder.prompts().snapshot().clone().into_iter().collect(),
+            parent: self.saving.parent.clone(),
+            tags: self.state.tags.clone(),
+            set_best: plan.set_best,
+        }
+    }
+
+    fn metrics_json(&self, stage: u8) -> serde_json::Value {
+        let player = |totals: &super::PlayerTotals| {
+            json!({
+                "avg_reward": totals.avg_reward(), "episodes": totals.episodes, "wins": totals.wins,
+                "win_rate": totals.win_rate(), "updates": totals.updates,
+            })
+        };
+        let mut generator = player(&self.state.generator);
+        let mut discriminator = player(&self.state.discriminator);
+        generator["pass_rate"] = json!(self.state.generator.win_rate());
+        discriminator["attack_validity"] = json!(self.state.validity.get());
+        discriminator["kill_rate"] = json!(self.state.bank_kill_rate);
+        discriminator["verdict_auc"] = json!(self.state.verdict_auc());
+        json!({
+            "stage": stage, "step": self.state.step, "generator": generator,
+            "discriminator": discriminator, "validation": self.last_validation, "custom": self.state.tags,
+        })
+    }
+}
