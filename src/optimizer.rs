@@ -1,7 +1,11 @@
-//! AdamW over named parameters, with moments that can be saved.
+//! AdamW over named parameters, with moments that can be saved; Muon for the matrices of the layers where asked.
+
+mod muon;
 
 use gauntlet_shim::{FusedAdamW, ShimError, fused_adamw};
 use tch::{Kind, Tensor, no_grad};
+
+pub use muon::Muon;
 
 /// Settings of an optimizer that hold for all its steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,6 +20,8 @@ pub struct AdamWOptions {
     pub weight_decay: f64,
     /// Largest norm of the whole gradient; a larger one is scaled down to it.
     pub max_grad_norm: f64,
+    /// What steps the matrices of the layers, in place of AdamW.
+    pub muon: Option<Muon>,
 }
 
 /// AdamW (Loshchilov and Hutter 2019) with gradient clipping by global norm (Pascanu et al. 2013).
@@ -28,7 +34,13 @@ pub struct AdamW {
     steps: Vec<Tensor>,
 }
 
-/// The state that a checkpoint keeps, one entry a parameter.
+/// Whether Muon is for this parameter: a matrix inside a layer, which maps activations to activations.
+fn is_hidden_matrix(name: &str, parameter: &Tensor) -> bool {
+    name.contains(".layers.") && parameter.dim() == 2
+}
+
+/// The state that a checkpoint keeps, one entry a parameter. Where Muon steps a parameter, `exp_avg` is its momentum and
+/// `exp_avg_sq` stays zero.
 #[derive(Debug)]
 pub struct AdamWState {
     /// Parameter names, in the optimizer's order.
@@ -97,13 +109,13 @@ impl AdamW {
     pub fn step(&mut self, learning_rate: f64) -> Result<f64, OptimizerError> {
         let grads: Vec<Tensor> = self.parameters.iter().map(Tensor::grad).collect();
         let with_grad: Vec<usize> = (0..grads.len()).filter(|&i| grads[i].defined()).collect();
-        let pick = |list: &[Tensor]| {
-            with_grad
-                .iter()
+        let pick = |of: &[usize], list: &[Tensor]| {
+            of.iter()
                 .map(|&i| list[i].shallow_clone())
                 .collect::<Vec<_>>()
         };
-        let mut grads = pick(&grads);
+        let all = grads;
+        let mut grads = pick(&with_grad, &all);
         let norms: Vec<Tensor> = grads.iter().map(|g| g.norm()).collect();
         let norm = if norms.is_empty() {
             0.0
@@ -123,14 +135,28 @@ impl AdamW {
             beta2,
             eps,
             weight_decay,
+            muon,
             ..
         } = self.options;
+        let is_matrix = |&i: &usize| is_hidden_matrix(&self.names[i], &self.parameters[i]);
+        let (matrices, rest): (Vec<usize>, Vec<usize>) = match muon {
+            Some(_) => with_grad.into_iter().partition(is_matrix),
+            None => (Vec::new(), with_grad),
+        };
+        if let Some(muon) = muon {
+            let (parameters, grads) = (pick(&matrices, &self.parameters), pick(&matrices, &all));
+            let momenta = pick(&matrices, &self.exp_avg);
+            muon.step(parameters, &grads, momenta, learning_rate, weight_decay);
+            for mut steps in pick(&matrices, &self.steps) {
+                no_grad(|| drop(steps.g_add_scalar_(1.0)));
+            }
+        }
         fused_adamw(
-            &pick(&self.parameters),
-            &grads,
-            &pick(&self.exp_avg),
-            &pick(&self.exp_avg_sq),
-            &pick(&self.steps),
+            &pick(&rest, &self.parameters),
+            &pick(&rest, &all),
+            &pick(&rest, &self.exp_avg),
+            &pick(&rest, &self.exp_avg_sq),
+            &pick(&rest, &self.steps),
             FusedAdamW {
                 lr: learning_rate,
                 beta1,
@@ -205,6 +231,7 @@ mod tests {
         eps: 1e-8,
         weight_decay: 0.0,
         max_grad_norm: 1.0,
+        muon: None,
     };
 
     fn parameter() -> Vec<(String, Tensor)> {

@@ -146,13 +146,16 @@ section! {
     /// Supervised training before the game: reference traces for the generator, executed samples for the discriminator.
     pub struct Warmup {
         /// Optimizer steps of the generator.
-        generator_steps: u64 = 5000, in 0..=10000000;
+        generator_steps: u64 = 3000, in 0..=10000000;
         /// Optimizer steps of the discriminator.
-        discriminator_steps: u64 = 1200, in 0..=10000000;
+        discriminator_steps: u64 = 700, in 0..=10000000;
         /// Sequences in a step.
-        batch_size: usize = 8, in 1..=4096;
+        batch_size: usize = 16, in 1..=4096;
         /// Highest learning rate, reached after lr_warmup_steps.
-        learning_rate: f64 = 3e-3, in 0.0..=1.0;
+        learning_rate: f64 = 4e-3, in 0.0..=1.0;
+        /// Learning rate of Muon, which steps the matrices of the layers, over AdamW's, which steps the rest; 0 leaves all
+        /// of them to AdamW.
+        muon_ratio: f64 = 1.5, in 0.0..=100.0;
         /// Share of the learning rate that the cosine ends with.
         min_lr_ratio: f64 = 0.03, in 0.0..=1.0;
         /// Steps over which the learning rate rises from zero.

@@ -12,7 +12,7 @@ use crate::encoding::PromptEncoder;
 use crate::generator::Generator;
 use crate::model::sampling::DrawKey;
 use crate::model::{ModelConfig, Transformer};
-use crate::optimizer::{AdamW, AdamWOptions, AdamWState, OptimizerError};
+use crate::optimizer::{AdamW, AdamWOptions, AdamWState, Muon, OptimizerError};
 
 /// Both players, ready to be trained.
 pub struct Players {
@@ -48,10 +48,15 @@ pub fn model_config(model: &Model, vocab_size: usize) -> ModelConfig {
     }
 }
 
-/// AdamW as the warm-up uses it; the game has its own settings.
+/// Muon and AdamW as the warm-up uses them; the game has its own settings.
 pub fn warmup_options(config: &Config) -> AdamWOptions {
+    let ratio = config.warmup.muon_ratio;
     AdamWOptions {
         weight_decay: config.warmup.weight_decay,
+        muon: (ratio > 0.0).then_some(Muon {
+            learning_rate_ratio: ratio,
+            momentum: 0.95,
+        }),
         ..game_options(config)
     }
 }
@@ -65,6 +70,7 @@ pub fn game_options(config: &Config) -> AdamWOptions {
         eps: o.eps,
         weight_decay: o.weight_decay,
         max_grad_norm: o.max_grad_norm,
+        muon: None,
     }
 }
 
