@@ -15,6 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::fetch::{Wheel, check_space, unpack};
 use crate::places::{self, Places, python};
+use crate::python_torch;
 use crate::setup::check_tools;
 use crate::shell;
 
@@ -272,6 +273,7 @@ fn fetch(places: &Places, cached: &Path, keep_downloads: bool) -> Result<u64> {
     fs::rename(&made, cached)
         .with_context(|| format!("cannot move libtorch to {}", cached.display()))?;
     places::remove(&partial)?;
+    python_torch::provide(places, &wheel.path, cached)?;
     if !keep_downloads {
         places::remove(&wheel.path)?;
     }

@@ -4,6 +4,7 @@ mod checks;
 mod fetch;
 mod libtorch;
 mod places;
+mod python_torch;
 mod sandbox_runtime;
 mod setup;
 mod shell;
