@@ -4,6 +4,7 @@ mod command;
 mod damage;
 mod faults;
 mod finding;
+mod guide;
 mod hostile;
 mod python;
 mod round_trip;

@@ -205,7 +205,7 @@ fn compare_shows_metrics_settings_and_samples_side_by_side() {
 }
 
 /// A run with six periodic checkpoints beside those of [`folder`], all whole.
-fn crowded() -> tempfile::TempDir {
+pub(super) fn crowded() -> tempfile::TempDir {
     let dir = folder();
     let run = dir.path().join("outputs/tiny/20251122_095803");
     fs::remove_dir_all(run.join("checkpoints/step_000010")).unwrap();
