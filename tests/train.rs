@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+mod disk;
+
 /// Small enough for seconds, complete enough to pass through every phase.
 const CONFIG: &str = "
 run: {name: test, output_dir: OUT, threads: 1}
@@ -209,6 +211,8 @@ fn what_may_not_change_on_resume_is_refused_with_both_values() {
         "warmup.generator_steps=2",
         "--set",
         "warmup.discriminator_steps=0",
+        "--set",
+        "evaluation.closing=false",
     ];
     let stages = [
         "--stages",
