@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// Something went wrong on this side of the sandbox. What the guest does wrong is an [`Outcome`](crate::Outcome); a
 /// fault says nothing about the program and is never scored.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
     /// No runtime file where one should be.
     #[error("no sandbox runtime at {}: run `cargo xtask setup` ({why})", path.display())]
@@ -43,6 +43,22 @@ pub enum Fault {
         argument: usize,
         /// The argument.
         value: String,
+    },
+    /// A limit that no program could keep to.
+    #[error("the limit on {limit} is {found}, it must be {wanted}")]
+    Limit {
+        /// What it limits.
+        limit: &'static str,
+        /// The limit given.
+        found: String,
+        /// What would be right.
+        wanted: &'static str,
+    },
+    /// Tests written as code that cannot be run, or fail whatever the program does.
+    #[error("the tests fail by themselves: {why}")]
+    Tests {
+        /// What is wrong with them, with the line.
+        why: String,
     },
     /// A worker thread is gone.
     #[error("a sandbox worker died: {why}")]

@@ -1,15 +1,17 @@
 //! One interpreter: start it, load a module, call a function. The rest of the crate sees bytes and fuel, and nothing of
 //! how the guest is laid out.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use wasmtime::component::{Component, InstancePre, Linker, TypedFunc};
-use wasmtime::{Engine, ResourceLimiter, Store, Trap};
+use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, Trap, UpdateDeadline};
 
 use crate::engine::TICK;
 use crate::fault::Fault;
 use crate::outcome::{Outcome, TimeLimit};
-use crate::test::Limits;
+use crate::test::{Limits, MEMORY_WANTED};
 
 type Export = TypedFunc<(Vec<u8>,), (Vec<u8>,)>;
 
@@ -17,15 +19,30 @@ type Export = TypedFunc<(Vec<u8>,), (Vec<u8>,)>;
 #[derive(Clone)]
 pub(crate) struct Template {
     engine: Engine,
-    pre: InstancePre<Memory>,
+    pre: InstancePre<State>,
+}
+
+/// Tells instances whose answers nobody waits for any more to stop. All clones are one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Stops every instance that was started with this, at the next tick of the epoch.
+    pub(crate) fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// A running interpreter. It is lost once a call has died.
 pub(crate) struct Instance {
-    store: Store<Memory>,
+    store: Store<State>,
     load: Export,
     call: Export,
-    deadline: u64,
+    wall_ticks: u64,
 }
 
 /// What a call gave: the guest's bytes or how it died, and the fuel it took.
@@ -34,13 +51,15 @@ pub(crate) struct Reply {
     pub(crate) fuel: u64,
 }
 
-/// Counts a store's memory, and remembers that more was wanted.
-struct Memory {
+/// What a store counts: its memory, and whether more was wanted; the epochs that the running call has left.
+struct State {
     limit: usize,
     refused: bool,
+    ticks_left: u64,
+    stop: Stop,
 }
 
-impl ResourceLimiter for Memory {
+impl ResourceLimiter for State {
     fn memory_growing(
         &mut self,
         _: usize,
@@ -74,17 +93,20 @@ impl Template {
         })
     }
 
-    /// Starts a fresh interpreter under `limits`.
-    pub(crate) fn start(&self, limits: &Limits) -> Result<Instance, Fault> {
+    /// Starts a fresh interpreter under `limits`, which also ends once `stop` says so.
+    pub(crate) fn start(&self, limits: &Limits, stop: &Stop) -> Result<Instance, Fault> {
+        let wall_ticks = ticks(limits.wall);
         let mut store = Store::new(
             &self.engine,
-            Memory {
+            State {
                 limit: limits.memory_bytes,
                 refused: false,
+                ticks_left: wall_ticks,
+                stop: stop.clone(),
             },
         );
-        store.limiter(|memory| memory);
-        store.epoch_deadline_trap();
+        store.limiter(|state| state);
+        store.epoch_deadline_callback(tick);
         // A hostile guest may claim a response of any length: beyond honest sizes wasmtime does not copy it.
         store.set_hostcall_fuel(
             limits
@@ -92,10 +114,18 @@ impl Template {
                 .saturating_mul(2)
                 .saturating_add(64 << 10),
         );
-        let deadline = ticks(limits.wall);
-        store.set_epoch_deadline(deadline);
+        store.set_epoch_deadline(1);
         store.set_fuel(u64::MAX).map_err(instance_fault)?;
-        let instance = self.pre.instantiate(&mut store).map_err(instance_fault)?;
+        let instance = self.pre.instantiate(&mut store).map_err(|error| {
+            if store.data().refused {
+                return Fault::Limit {
+                    limit: "memory",
+                    found: format!("{} bytes", limits.memory_bytes),
+                    wanted: MEMORY_WANTED,
+                };
+            }
+            instance_fault(error)
+        })?;
         let load = instance
             .get_typed_func(&mut store, "load")
             .map_err(instance_fault)?;
@@ -106,7 +136,7 @@ impl Template {
             store,
             load,
             call,
-            deadline,
+            wall_ticks,
         })
     }
 }
@@ -124,7 +154,8 @@ impl Instance {
 
     fn run(&mut self, export: Export, bytes: Vec<u8>, fuel: u64) -> Result<Reply, Fault> {
         self.store.set_fuel(fuel).map_err(instance_fault)?;
-        self.store.set_epoch_deadline(self.deadline);
+        self.store.data_mut().ticks_left = self.wall_ticks;
+        self.store.set_epoch_deadline(1);
         let result = export.call(&mut self.store, (bytes,));
         let left = self.store.get_fuel().map_err(instance_fault)?;
         let bytes = match result {
@@ -139,6 +170,16 @@ impl Instance {
             fuel: fuel - left,
         })
     }
+}
+
+/// Runs at each tick of the epoch while a call does.
+fn tick(mut store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
+    let state = store.data_mut();
+    state.ticks_left = state.ticks_left.saturating_sub(1);
+    if state.ticks_left == 0 || state.stop.stopped() {
+        return Err(Trap::Interrupt.into());
+    }
+    Ok(UpdateDeadline::Continue(1))
 }
 
 /// What the way an instance died says about the code it ran.

@@ -39,6 +39,7 @@
 //! - A pass counts only in [`Mode::Pure`], where each input meets a fresh interpreter; [`Mode::Fast`] can only fail a
 //!   program early.
 
+mod code_check;
 mod compare;
 mod engine;
 mod equality;
@@ -49,6 +50,7 @@ mod literal;
 mod oracle;
 mod outcome;
 mod pool;
+mod response;
 mod runner;
 mod runtime;
 mod sandbox;
@@ -64,7 +66,7 @@ pub use outcome::{Outcome, TimeLimit};
 pub use runtime::build::{BuildError, build_runtime};
 pub use sandbox::Sandbox;
 pub use test::{
-    CheckJob, DEFAULT_FUEL, ExecuteJob, Execution, Expected, Limits, Mode, Program, Report, Test,
-    TestReport,
+    CheckJob, CodeCheckJob, CodeTest, DEFAULT_FUEL, ExecuteJob, Execution, Expected, Limits, Mode,
+    Program, Report, Test, TestReport,
 };
 pub use value::{MAX_DEPTH, Value, ValueError};

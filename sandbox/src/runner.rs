@@ -1,107 +1,159 @@
-//! From a program and inputs to outcomes: modes, budgets, comparison. Runs on a worker thread.
+//! From a program and inputs to outcomes: modes, budgets, comparison. Runs on a worker thread, in turns.
 
 use std::time::Instant;
 
-use crate::compare::Comparison;
 use crate::fault::Fault;
-use crate::instance::{Instance, Reply, Template};
+use crate::instance::{Instance, Reply, Stop, Template};
 use crate::outcome::Outcome;
-use crate::test::{Execution, Expected, Limits, Mode, Program, Report, Test, TestReport};
+use crate::pool::Work;
+use crate::response::Response;
+use crate::test::{
+    CheckJob, ExecuteJob, Execution, Expected, Limits, Mode, Program, Report, Test, TestReport,
+};
 use crate::value::Value;
-use crate::wire::{self, WireError};
+use crate::wire;
 
 /// What one input did, before [`Value::Opaque`] becomes an outcome.
 #[derive(Clone)]
-struct Run {
-    result: Result<Value, Outcome>,
-    stdout: String,
-    fuel: u64,
+pub(crate) struct Run {
+    pub(crate) result: Result<Value, Outcome>,
+    pub(crate) stdout: String,
+    pub(crate) fuel: u64,
 }
 
+/// A program as it enters an interpreter.
+pub(crate) struct Code(pub(crate) Value);
+
 /// An interpreter that has loaded the program.
-struct Loaded {
+pub(crate) struct Loaded {
     instance: Instance,
     stdout: String,
     fuel: u64,
 }
 
-/// A response of the guest.
-struct Response {
-    status: String,
-    printed: Vec<u8>,
-    payload: Value,
+/// Calls of one program, under way.
+struct Calls {
+    inputs: Vec<Vec<u8>>,
+    /// The inputs in the order of their calls, and how many of them are done.
+    order: Vec<usize>,
+    called: usize,
+    runs: Vec<Option<Run>>,
+    mode: Mode,
+    code: Code,
 }
 
-pub(crate) fn execute(
-    template: &Template,
-    program: &Program,
-    inputs: &[Vec<Value>],
-    limits: &Limits,
-    mode: Mode,
-) -> Result<Vec<Execution>, Fault> {
-    let runs = run_all(
-        template,
-        program,
-        inputs.iter().map(Vec::as_slice),
-        limits,
-        mode,
-    )?;
-    let execution = |run: Run| Execution {
-        result: run.result.and_then(|value| {
-            if value.has_opaque() {
-                Err(Outcome::Opaque)
-            } else {
-                Ok(value)
-            }
-        }),
-        stdout: run.stdout,
-        fuel: Some(run.fuel),
-    };
-    Ok(runs.into_iter().map(execution).collect())
+/// [`ExecuteJob`], under way.
+pub(crate) struct Execute {
+    job: ExecuteJob,
+    calls: Option<Calls>,
 }
 
-pub(crate) fn check(
-    template: &Template,
-    program: &Program,
-    tests: &[Test],
-    comparison: &Comparison,
-    limits: &Limits,
-    mode: Mode,
-) -> Result<Report, Fault> {
-    let started = Instant::now();
-    let run = |mode| -> Result<Vec<TestReport>, Fault> {
-        let runs = run_all(
-            template,
-            program,
-            tests.iter().map(|test| test.args.as_slice()),
-            limits,
-            mode,
-        )?;
-        Ok(tests
-            .iter()
-            .zip(runs)
-            .map(|(test, run)| judge(test, run, comparison))
-            .collect())
-    };
-    let mut reports = run(mode)?;
-    if mode == Mode::Fast && tests.len() > 1 && reports.iter().all(|report| report.outcome.passed())
-    {
-        // State carried from one input to another cannot buy a pass: fresh interpreters decide.
-        reports = run(Mode::Pure)?;
+/// [`CheckJob`], under way.
+pub(crate) struct Check {
+    job: CheckJob,
+    calls: Option<Calls>,
+    started: Instant,
+}
+
+impl Execute {
+    pub(crate) fn new(job: ExecuteJob) -> Execute {
+        Execute { job, calls: None }
     }
-    let failed = reports
-        .iter()
-        .map(|report| &report.outcome)
-        .find(|outcome| !outcome.passed());
-    Ok(Report {
-        outcome: failed.cloned().unwrap_or(Outcome::Passed),
-        fuel: reports.iter().map(|report| report.fuel).sum(),
-        wall_ms: started.elapsed().as_secs_f64() * 1e3,
-        tests: reports,
-    })
 }
 
-fn judge(test: &Test, run: Run, comparison: &Comparison) -> TestReport {
+impl Work for Execute {
+    type Output = Vec<Execution>;
+
+    fn limits(&self) -> &Limits {
+        &self.job.limits
+    }
+
+    fn turn(&mut self, template: &Template, stop: &Stop) -> Result<Option<Vec<Execution>>, Fault> {
+        let job = &self.job;
+        let calls = match &mut self.calls {
+            Some(calls) => calls,
+            None => {
+                let inputs = job.inputs.iter().map(Vec::as_slice);
+                self.calls
+                    .insert(Calls::new(&job.program, inputs, job.mode)?)
+            }
+        };
+        if !calls.turn(template, &job.program, &job.limits, stop)? {
+            return Ok(None);
+        }
+        let execution = |run: Run| Execution {
+            result: run.result.and_then(|value| {
+                if value.has_opaque() {
+                    Err(Outcome::Opaque)
+                } else {
+                    Ok(value)
+                }
+            }),
+            stdout: run.stdout,
+            fuel: Some(run.fuel),
+        };
+        Ok(Some(calls.take().map(execution).collect()))
+    }
+}
+
+impl Check {
+    pub(crate) fn new(job: CheckJob) -> Check {
+        Check {
+            job,
+            calls: None,
+            started: Instant::now(),
+        }
+    }
+
+    fn calls(job: &CheckJob, mode: Mode) -> Result<Calls, Fault> {
+        let inputs = job.tests.iter().map(|test| test.args.as_slice());
+        Calls::new(&job.program, inputs, mode)
+    }
+}
+
+impl Work for Check {
+    type Output = Report;
+
+    fn limits(&self) -> &Limits {
+        &self.job.limits
+    }
+
+    fn turn(&mut self, template: &Template, stop: &Stop) -> Result<Option<Report>, Fault> {
+        let job = &self.job;
+        let calls = match &mut self.calls {
+            Some(calls) => calls,
+            None => self.calls.insert(Check::calls(job, job.mode)?),
+        };
+        if !calls.turn(template, &job.program, &job.limits, stop)? {
+            return Ok(None);
+        }
+        let tests: Vec<TestReport> = job
+            .tests
+            .iter()
+            .zip(calls.take())
+            .map(|(test, run)| judge(test, run, job))
+            .collect();
+        let passed = tests.iter().all(|test| test.outcome.passed());
+        if passed && calls.mode == Mode::Fast && tests.len() > 1 {
+            // State carried from one input to another cannot buy a pass: fresh interpreters decide.
+            self.calls = Some(Check::calls(job, Mode::Pure)?);
+            return Ok(None);
+        }
+        Ok(Some(report(tests, self.started)))
+    }
+}
+
+pub(crate) fn report(tests: Vec<TestReport>, started: Instant) -> Report {
+    let failed = tests.iter().find(|test| !test.outcome.passed());
+    Report {
+        outcome: failed.map_or(Outcome::Passed, |test| test.outcome.clone()),
+        fuel: tests.iter().map(|test| test.fuel).sum(),
+        wall_ms: started.elapsed().as_secs_f64() * 1e3,
+        tests,
+    }
+}
+
+fn judge(test: &Test, run: Run, job: &CheckJob) -> TestReport {
     let Run {
         result,
         stdout,
@@ -109,7 +161,7 @@ fn judge(test: &Test, run: Run, comparison: &Comparison) -> TestReport {
     } = run;
     let (outcome, got) = match (&test.expected, result) {
         (_, Ok(value)) if value.has_opaque() => (Outcome::Opaque, Some(value)),
-        (Expected::Value(expected), Ok(value)) if comparison.equal(expected, &value) => {
+        (Expected::Value(expected), Ok(value)) if job.comparison.equal(expected, &value) => {
             (Outcome::Passed, Some(value))
         }
         (expected, Ok(value)) => {
@@ -136,40 +188,69 @@ fn judge(test: &Test, run: Run, comparison: &Comparison) -> TestReport {
     }
 }
 
-/// Runs the program on all inputs; the runs keep the inputs' order.
-fn run_all<'a>(
-    template: &Template,
-    program: &Program,
-    inputs: impl Iterator<Item = &'a [Value]>,
-    limits: &Limits,
-    mode: Mode,
-) -> Result<Vec<Run>, Fault> {
-    let inputs = inputs
-        .enumerate()
-        .map(encode)
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut runs: Vec<Option<Run>> = vec![None; inputs.len()];
-    let mut loaded = None;
-    for at in order(inputs.len(), mode, &program.code) {
-        let mut current = match loaded.take() {
-            Some(current) => current,
-            None => match load(template, program, limits)? {
-                Ok(current) => current,
+impl Calls {
+    fn new<'a>(
+        program: &Program,
+        inputs: impl Iterator<Item = &'a [Value]>,
+        mode: Mode,
+    ) -> Result<Calls, Fault> {
+        let inputs = inputs
+            .enumerate()
+            .map(encode)
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Calls {
+            order: order(inputs.len(), mode, &program.code),
+            called: 0,
+            runs: vec![None; inputs.len()],
+            mode,
+            code: Code::source(program),
+            inputs,
+        })
+    }
+
+    /// One interpreter's life; says whether all calls are done.
+    fn turn(
+        &mut self,
+        template: &Template,
+        program: &Program,
+        limits: &Limits,
+        stop: &Stop,
+    ) -> Result<bool, Fault> {
+        if self.called == self.order.len() {
+            return Ok(true);
+        }
+        let mut loaded = match load(template, &self.code, &program.entry_point, limits, stop)? {
+            Ok(loaded) => loaded,
+            Err(run) => {
                 // Loading is the same for every input, and so is its failure.
-                Err(run) => return Ok(vec![run; inputs.len()]),
-            },
+                let left = self.runs.iter_mut().filter(|run| run.is_none());
+                left.for_each(|place| *place = Some(run.clone()));
+                self.called = self.order.len();
+                return Ok(true);
+            }
         };
-        let budget = limits
-            .fuel
-            .map_or(u64::MAX, |fuel| fuel.saturating_sub(current.fuel));
-        let reply = current.instance.call(inputs[at].clone(), budget)?;
-        let (run, alive) = finish(reply, &current, limits);
-        runs[at] = Some(run);
-        if mode == Mode::Fast && alive {
-            loaded = Some(current);
+        let (started, mut burnt) = (Instant::now(), loaded.fuel);
+        loop {
+            let at = self.order[self.called];
+            self.called += 1;
+            let (run, alive) = loaded.call(self.inputs[at].clone(), limits)?;
+            burnt = burnt.saturating_add(run.fuel);
+            self.runs[at] = Some(run);
+            // An interpreter for many inputs is given up after the time of one, so that its worker can turn to other jobs.
+            let over = limits
+                .fuel
+                .map_or_else(|| started.elapsed() >= limits.wall, |fuel| burnt >= fuel);
+            let done = self.called == self.order.len();
+            if done || over || !alive || stop.stopped() || self.mode == Mode::Pure {
+                return Ok(done);
+            }
         }
     }
-    Ok(runs.into_iter().flatten().collect())
+
+    /// The runs, in the inputs' order.
+    fn take(&mut self) -> impl Iterator<Item = Run> {
+        std::mem::take(&mut self.runs).into_iter().flatten()
+    }
 }
 
 /// The order of the calls: shuffled by the program's own hash where they share an interpreter, so that it repeats, and
@@ -208,19 +289,24 @@ fn encode((at, args): (usize, &[Value])) -> Result<Vec<u8>, Fault> {
     })
 }
 
-fn load(
+impl Code {
+    pub(crate) fn source(program: &Program) -> Code {
+        Code(program.code.as_str().into())
+    }
+}
+
+/// Starts an interpreter and loads the program into it; or says why that cannot be.
+pub(crate) fn load(
     template: &Template,
-    program: &Program,
+    code: &Code,
+    entry_point: &str,
     limits: &Limits,
+    stop: &Stop,
 ) -> Result<Result<Loaded, Run>, Fault> {
-    let mut instance = template.start(limits)?;
+    let mut instance = template.start(limits, stop)?;
     let mut request = Vec::new();
     let cap = i64::try_from(limits.output_bytes).unwrap_or(i64::MAX);
-    let parts = [
-        program.code.as_str().into(),
-        program.entry_point.as_str().into(),
-        Value::from(cap),
-    ];
+    let parts = [code.0.clone(), entry_point.into(), Value::from(cap)];
     if !wire::write_tuple(&parts, &mut request) {
         return Err(Fault::Instance {
             why: "the program is larger than 2 GiB".into(),
@@ -250,101 +336,36 @@ fn load(
     }
 }
 
-/// The run a reply amounts to, and whether the interpreter is fit for another call.
-fn finish(reply: Reply, loaded: &Loaded, limits: &Limits) -> (Run, bool) {
-    let fuel = loaded.fuel + reply.fuel;
-    let mut stdout = loaded.stdout.clone();
-    let response = match reply.bytes.and_then(|bytes| Response::read(&bytes)) {
-        Ok(response) => response,
-        Err(outcome) => {
-            return (
-                Run {
-                    result: Err(outcome),
-                    stdout,
-                    fuel,
-                },
-                false,
-            );
-        }
-    };
-    stdout.push_str(&response.stdout());
-    let result = response
-        .outcome(limits)
-        .map_err(|outcome| outcome.unwrap_or(Outcome::Malformed));
-    let result = if stdout.len() > limits.output_bytes {
-        Err(Outcome::OutputTooLarge)
-    } else {
-        result
-    };
-    let alive = !matches!(result, Err(Outcome::OutOfMemory | Outcome::Malformed));
-    (
-        Run {
+impl Loaded {
+    /// Calls the entry point with marshalled arguments. Gives the run it amounts to, loading included, and whether the
+    /// interpreter is fit for another call.
+    pub(crate) fn call(&mut self, args: Vec<u8>, limits: &Limits) -> Result<(Run, bool), Fault> {
+        let budget = limits
+            .fuel
+            .map_or(u64::MAX, |fuel| fuel.saturating_sub(self.fuel));
+        let reply = self.instance.call(args, budget)?;
+        let fuel = self.fuel.saturating_add(reply.fuel);
+        let mut stdout = self.stdout.clone();
+        let run = |result, stdout| Run {
             result,
             stdout,
             fuel,
-        },
-        alive,
-    )
-}
-
-impl Response {
-    fn read(bytes: &[u8]) -> Result<Response, Outcome> {
-        let parts = match wire::read(bytes) {
-            Ok(Value::Tuple(parts)) => parts,
-            Ok(_) | Err(WireError::Malformed) => return Err(Outcome::Malformed),
-            Err(WireError::TooDeep) => return Err(Outcome::OutputTooLarge),
-            Err(WireError::Surrogates) => {
-                return Ok(Response {
-                    status: "opaque".into(),
-                    printed: Vec::new(),
-                    payload: Value::Bytes(b"str with lone surrogates".to_vec()),
-                });
-            }
         };
-        match <[Value; 3]>::try_from(parts) {
-            Ok([Value::Str(status), Value::Bytes(printed), payload]) => Ok(Response {
-                status,
-                printed,
-                payload,
-            }),
-            _ => Err(Outcome::Malformed),
-        }
-    }
-
-    fn stdout(&self) -> String {
-        String::from_utf8_lossy(&self.printed).into_owned()
-    }
-
-    /// The value; or an outcome; or none, when the module loaded.
-    fn outcome(self, limits: &Limits) -> Result<Value, Option<Outcome>> {
-        if self.printed.len() > limits.output_bytes {
-            return Err(Some(Outcome::OutputTooLarge));
-        }
-        let text = |value: Value| match value {
-            Value::Bytes(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-            _ => Err(Some(Outcome::Malformed)),
+        let response = match reply.bytes.and_then(|bytes| Response::read(&bytes)) {
+            Ok(response) => response,
+            Err(outcome) => return Ok((run(Err(outcome), stdout), false)),
         };
-        Err(Some(match (self.status.as_str(), self.payload) {
-            ("value", value) => return Ok(value),
-            ("opaque", name) => return Ok(Value::Opaque(text(name)?)),
-            ("loaded", Value::None) => return Err(None),
-            ("missing", Value::None) => Outcome::MissingEntryPoint,
-            ("memory", Value::None) => Outcome::OutOfMemory,
-            ("output", Value::None) => Outcome::OutputTooLarge,
-            ("syntax", message) => Outcome::SyntaxError {
-                message: text(message)?,
-            },
-            ("forbidden", what) => Outcome::Forbidden { what: text(what)? },
-            ("raised", Value::Tuple(parts)) => match <[Value; 3]>::try_from(parts) {
-                Ok([kind, message, traceback]) => Outcome::Raised {
-                    kind: text(kind)?,
-                    message: text(message)?,
-                    traceback: text(traceback)?,
-                },
-                Err(_) => Outcome::Malformed,
-            },
-            _ => Outcome::Malformed,
-        }))
+        stdout.push_str(&response.stdout());
+        let result = response
+            .outcome(limits)
+            .map_err(|outcome| outcome.unwrap_or(Outcome::Malformed));
+        let result = if stdout.len() > limits.output_bytes {
+            Err(Outcome::OutputTooLarge)
+        } else {
+            result
+        };
+        let alive = !matches!(result, Err(Outcome::OutOfMemory | Outcome::Malformed));
+        Ok((run(result, stdout), alive))
     }
 }
 
@@ -360,31 +381,6 @@ mod tests {
         let mut sorted = shuffled.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, order(20, Mode::Pure, ""));
-    }
-
-    #[test]
-    fn responses_that_imitate_the_protocol_badly_are_malformed() {
-        let outcome = |literal: &str| {
-            let mut bytes = Vec::new();
-            wire::write(&Value::parse_literal(literal).unwrap(), &mut bytes);
-            Response::read(&bytes)
-                .map_err(Some)
-                .and_then(|response| response.outcome(&Limits::default()))
-        };
-        assert_eq!(outcome("('value', b'', 3)"), Ok(Value::from(3)));
-        for literal in [
-            "3",
-            "()",
-            "('value', b'')",
-            "('value', '', 3)",
-            "('passed', b'', None)",
-            "('raised', b'', None)",
-            "('raised', b'', (b'', b''))",
-            "('raised', b'', ('', '', ''))",
-            "('missing', b'', 1)",
-        ] {
-            assert_eq!(outcome(literal), Err(Some(Outcome::Malformed)), "{literal}");
-        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 
 use crate::compare::Comparison;
+use crate::fault::Fault;
 use crate::outcome::Outcome;
 use crate::value::{Value, ValueError};
 
@@ -17,6 +18,7 @@ pub struct Test {
     /// The positional arguments.
     pub args: Vec<Value>,
     /// The value or the exception that is right.
+    #[serde(deserialize_with = "stated")]
     pub expected: Expected,
     /// Labels, such as `edge`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -30,18 +32,24 @@ pub enum Expected {
     Value(Value),
     /// The call raises an exception whose class has this name.
     Raises(String),
+    /// A condition of tests that are code holds: what stands behind `assert`. Only ever in reports.
+    Assertion(String),
 }
 
 impl Expected {
     /// Reads the JSON form.
     pub fn from_json(json: &serde_json::Value) -> Result<Expected, ValueError> {
-        match json.get("$raises") {
-            Some(serde_json::Value::String(kind)) => Ok(Expected::Raises(kind.clone())),
-            Some(found) => Err(ValueError::NotAString {
-                key: "$raises".into(),
+        let text = |key: &str, found: &serde_json::Value| match found {
+            serde_json::Value::String(text) => Ok(text.clone()),
+            found => Err(ValueError::NotAString {
+                key: key.into(),
                 found: found.to_string(),
             }),
-            None => Value::from_json(json).map(Expected::Value),
+        };
+        match (json.get("$raises"), json.get("$assert")) {
+            (Some(kind), _) => Ok(Expected::Raises(text("$raises", kind)?)),
+            (None, Some(condition)) => Ok(Expected::Assertion(text("$assert", condition)?)),
+            (None, None) => Value::from_json(json).map(Expected::Value),
         }
     }
 
@@ -50,6 +58,7 @@ impl Expected {
         match self {
             Expected::Value(value) => value.to_json(),
             Expected::Raises(kind) => json!({ "$raises": kind }),
+            Expected::Assertion(condition) => json!({ "$assert": condition }),
         }
     }
 }
@@ -59,6 +68,7 @@ impl fmt::Display for Expected {
         match self {
             Expected::Value(value) => value.fmt(f),
             Expected::Raises(kind) => write!(f, "{kind} to be raised"),
+            Expected::Assertion(condition) => f.write_str(condition),
         }
     }
 }
@@ -69,6 +79,16 @@ impl Serialize for Expected {
     }
 }
 
+/// What a test may expect: not a condition, which is code.
+fn stated<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Expected, D::Error> {
+    match Expected::deserialize(deserializer)? {
+        Expected::Assertion(_) => Err(serde::de::Error::custom(
+            "\"$assert\" stands in reports only; a test expects a value or {\"$raises\": ..}",
+        )),
+        expected => Ok(expected),
+    }
+}
+
 impl<'de> Deserialize<'de> for Expected {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Expected, D::Error> {
         Expected::from_json(&serde_json::Value::deserialize(deserializer)?)
@@ -76,8 +96,23 @@ impl<'de> Deserialize<'de> for Expected {
     }
 }
 
+/// Tests that are code: asserts that call the entry point by its name, or a function `check(candidate)` that is called with
+/// it.
+///
+/// The code sees `candidate` as a function of the same arguments. What crosses to it and back are copies of values that
+/// [`Value`] has, and instances of classes that `setup` defines, by their attributes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodeTest {
+    /// The tests.
+    pub code: String,
+    /// Code to run before them: helpers, classes, a problem's prompt.
+    #[serde(default)]
+    pub setup: String,
+}
+
 /// Python source and the name of the function to call. An empty `entry_point` runs the source as a script.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Program {
     /// The source.
     pub code: String,
@@ -111,6 +146,31 @@ impl Default for Limits {
         }
     }
 }
+
+impl Limits {
+    /// Refuses limits that no program could keep to.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        let zero = |limit, wanted| Fault::Limit {
+            limit,
+            found: "0".into(),
+            wanted,
+        };
+        match self {
+            Limits { fuel: Some(0), .. } => Err(zero("fuel", "at least 1, or none")),
+            Limits { wall, .. } if wall.is_zero() => Err(zero("time", "above 0 s")),
+            Limits {
+                memory_bytes: 0, ..
+            } => Err(zero("memory", MEMORY_WANTED)),
+            Limits {
+                output_bytes: 0, ..
+            } => Err(zero("output", "at least 1 byte")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a limit on memory must be.
+pub(crate) const MEMORY_WANTED: &str = "at least what the interpreter itself takes, about 50 MB";
 
 /// How many interpreters a run uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -191,6 +251,19 @@ pub struct CheckJob {
     pub mode: Mode,
 }
 
+/// Arguments of [`Sandbox::check_code`](crate::Sandbox::check_code), to be queued.
+#[derive(Clone, Debug)]
+pub struct CodeCheckJob {
+    /// The program.
+    pub program: Program,
+    /// The tests.
+    pub test: CodeTest,
+    /// The limits of each call of the program, and of the tests themselves.
+    pub limits: Limits,
+    /// Fresh interpreters or one for the program's calls. The tests always have one of their own.
+    pub mode: Mode,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,6 +283,9 @@ mod tests {
         assert!(serde_json::from_str::<Test>(r#"{"args":[],"expected":1,"weight":2}"#).is_err());
         assert!(serde_json::from_str::<Test>(r#"{"args":[],"expected":{"$raises":1}}"#).is_err());
         assert!(serde_json::from_str::<Test>(r#"{"args":[]}"#).is_err());
+        assert!(
+            serde_json::from_str::<Test>(r#"{"args":[],"expected":{"$assert":"True"}}"#).is_err()
+        );
     }
 
     #[test]

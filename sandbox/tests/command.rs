@@ -29,7 +29,7 @@ fn dir() -> tempfile::TempDir {
         ),
         (
             "code.json",
-            r#"{"entry_point": "double", "code": "def check(candidate): pass"}"#,
+            r#"{"entry_point": "double", "code": "def check(candidate):\n    assert candidate(x=2) == twice(2)", "setup": "def twice(n): return 2 * n"}"#,
         ),
         (
             "broken.json",
@@ -155,7 +155,7 @@ fn limits_are_taken_from_the_command_line() {
 #[test]
 fn wrong_usage_exits_2_and_names_the_culprit() {
     let dir = dir();
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["run", "nothing.py"], "nothing.py"),
         (&["run", "double.py", "--input", "[1]"], "--entry"),
         (
@@ -173,10 +173,6 @@ fn wrong_usage_exits_2_and_names_the_culprit() {
         (
             &["check", "double.py", "--tests", "broken.json"],
             "broken.json",
-        ),
-        (
-            &["check", "double.py", "--tests", "code.json"],
-            "not supported",
         ),
         (&["check", "double.py"], "--tests"),
     ];
@@ -206,4 +202,210 @@ fn a_missing_runtime_is_the_hosts_fault() {
         "{}",
         text(&output.stderr)
     );
+}
+
+#[test]
+fn tests_may_be_code() {
+    let dir = dir();
+    let args = ["check", "double.py", "--tests", "code.json", "--json"];
+    let output = sandbox(dir.path(), &args);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (
+            output.status.code(),
+            &report["outcome"],
+            &report["tests"][0]["got"]
+        ),
+        (Some(0), &"Passed".into(), &4.into())
+    );
+    std::fs::write(dir.path().join("wrong.py"), "def double(x): return x").unwrap();
+    let output = sandbox(
+        dir.path(),
+        &["check", "wrong.py", "--tests", "code.json", "--json"],
+    );
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(report["outcome"]["WrongAnswer"]["got"], 2);
+    assert_eq!(
+        report["tests"][0]["expected"]["$assert"],
+        "candidate(x=2) == twice(2)"
+    );
+    let output = sandbox(dir.path(), &["check", "wrong.py", "--tests", "code.json"]);
+    let expected = "test 1: wrong answer: ({'x': 2}) gave 2, expected candidate(x=2) == twice(2)\n0 of 1 tests passed\n";
+    assert_eq!(text(&output.stdout), expected);
+}
+
+#[test]
+fn malformed_tests_are_told_with_file_and_field() {
+    let dir = dir();
+    let cases = [
+        ("", "tests.json: no JSON object"),
+        ("{", "tests.json: EOF"),
+        ("[1]", "tests.json: no JSON object"),
+        (
+            r#"{"entry_point": 1, "tests": []}"#,
+            "tests.json: entry_point: ",
+        ),
+        (
+            r#"{"entry_point": "", "tests": []}"#,
+            "tests.json: entry_point: ",
+        ),
+        (
+            r#"{"entry_point": "f"}"#,
+            "tests.json: \"tests\" is missing",
+        ),
+        (
+            r#"{"entry_point": "f", "tests": []}"#,
+            "tests.json: tests: the list is empty",
+        ),
+        (
+            r#"{"entry_point": "f", "tests": {}}"#,
+            "tests.json: tests: ",
+        ),
+        (
+            r#"{"entry_point": "f", "tests": [{"args": [], "expected": 1}, {"args": [1, {"$py": "(1"}], "expected": 2}]}"#,
+            "tests.json: tests[1].args[1]: ",
+        ),
+        (
+            r#"{"entry_point": "f", "tests": [{"args": [], "expect": 1}]}"#,
+            "tests.json: tests[0].expect: unknown field",
+        ),
+        (
+            r#"{"entry_point": "f", "tests": [{"args": [], "expected": {"$raises": 3}}]}"#,
+            "tests.json: tests[0].expected: ",
+        ),
+        (
+            r#"{"entry_point": "f", "tests": [{"args": [], "expected": {"$assert": "x"}}]}"#,
+            "tests.json: tests[0].expected: ",
+        ),
+        (
+            r#"{"entry_point": "f", "tests": [{"args": [], "expected": 1}], "comparison": "close"}"#,
+            "tests.json: comparison: ",
+        ),
+        (
+            r#"{"entry_point": "f", "tests": [{"args": [], "expected": 1}], "code": "x"}"#,
+            "two forms of tests",
+        ),
+        (
+            r#"{"entry_point": "f", "tests": [{"args": [], "expected": 1}], "setup": "x"}"#,
+            "tests.json: setup: ",
+        ),
+        (
+            r#"{"entry_point": "f", "code": "x", "comparison": "exact"}"#,
+            "tests.json: comparison: ",
+        ),
+        (
+            r#"{"entry_point": "f", "tests": [{"args": [], "expected": 1}]} {}"#,
+            "tests.json: trailing",
+        ),
+        (
+            r#"{"entry_point": "double", "code": "assert double(undefined)"}"#,
+            "line 1 of the tests: NameError",
+        ),
+    ];
+    for (tests, culprit) in cases {
+        std::fs::write(dir.path().join("tests.json"), tests).unwrap();
+        let output = sandbox(dir.path(), &["check", "double.py", "--tests", "tests.json"]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{tests}: {said}");
+        assert!(said.contains(culprit), "{tests}: {said}");
+        assert!(output.stdout.is_empty());
+    }
+    std::fs::write(
+        dir.path().join("tests.json"),
+        b"{\"entry_point\": \"\xff\"}",
+    )
+    .unwrap();
+    let output = sandbox(dir.path(), &["check", "double.py", "--tests", "tests.json"]);
+    assert!(text(&output.stderr).contains("not UTF-8 at byte 17"));
+}
+
+#[test]
+fn limits_of_nothing_are_wrong_usage() {
+    let dir = dir();
+    for (limit, culprit) in [
+        (["--fuel", "0"], "--fuel 0"),
+        (["--fuel", "-1"], "'-1'"),
+        (["--timeout", "0"], "--timeout 0"),
+        (["--timeout", "nan"], "--timeout NaN"),
+        (["--timeout", "1e300"], "--timeout"),
+        (["--memory", "0"], "--memory 0"),
+        (["--memory", "1"], "limit on memory"),
+        (["--memory", "99999999999999999"], "--memory"),
+    ] {
+        let output = sandbox(dir.path(), &["run", "double.py", limit[0], limit[1]]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{limit:?}: {said}");
+        assert!(said.contains(culprit), "{limit:?}: {said}");
+    }
+}
+
+#[test]
+fn programs_of_any_bytes_fail_with_an_outcome() {
+    let dir = dir();
+    let mut long = b"x = 1\n".repeat(10 << 20 >> 3);
+    long.extend(b"def double(x): return x + x\n");
+    let mut literal = b"y = '".to_vec();
+    literal.extend(b"a".repeat(10 << 20));
+    literal.extend(b"'\ndef double(x): return x + x\n");
+    let programs: [(&str, Vec<u8>, &[&str]); 8] = [
+        (
+            "latin",
+            b"# caf\xe9\ndef double(x): return x".to_vec(),
+            &["SyntaxError"],
+        ),
+        (
+            "nul",
+            b"def double(x): return x\0".to_vec(),
+            &["SyntaxError"],
+        ),
+        ("empty", Vec::new(), &["MissingEntryPoint"]),
+        (
+            "brackets",
+            b"(".repeat(100_000),
+            &["SyntaxError", "OutOfMemory"],
+        ),
+        (
+            "minus",
+            [b"x = ".to_vec(), b"-".repeat(100_000), b"1".to_vec()].concat(),
+            &["SyntaxError", "OutOfMemory", "Raised"],
+        ),
+        (
+            "blocks",
+            (0..200)
+                .map(|n| format!("{}if x:\n", " ".repeat(n)))
+                .collect::<String>()
+                .into_bytes(),
+            &["SyntaxError"],
+        ),
+        ("long literal", literal, &["Passed"]),
+        ("long", long, &["Passed", "Timeout", "OutOfMemory"]),
+    ];
+    for (name, code, expected) in programs {
+        std::fs::write(dir.path().join("program.py"), code).unwrap();
+        for command in [
+            &["check", "program.py", "--tests", "good.json", "--json"][..],
+            &[
+                "run",
+                "program.py",
+                "--entry",
+                "double",
+                "--input",
+                "[2]",
+                "--json",
+            ],
+        ] {
+            let output = sandbox(dir.path(), command);
+            let object: serde_json::Value = serde_json::from_slice(&output.stdout)
+                .unwrap_or_else(|_| panic!("{name}: {}", text(&output.stderr)));
+            let outcome = &object["outcome"];
+            let found = outcome.as_str().map_or_else(
+                || outcome.as_object().unwrap().keys().next().unwrap().clone(),
+                str::to_owned,
+            );
+            assert!(expected.contains(&found.as_str()), "{name}: {outcome}");
+            let code = if found == "Passed" { 0 } else { 3 };
+            assert_eq!(output.status.code(), Some(code), "{name}");
+        }
+    }
 }

@@ -1,8 +1,13 @@
 //! The crate against its runtime: what programs may do, what they may not, and that nothing they do buys a pass.
 
+mod agreement;
 mod attacks;
 mod behaviour;
+mod code_tests;
 mod command;
+mod equality;
+mod pool;
+mod soak;
 mod verdicts;
 
 use std::sync::OnceLock;

@@ -115,7 +115,8 @@ pub fn strength(sandbox: &Sandbox, problem: &Problem) -> Result<Strength, Fault>
         let killed = problem.tests.iter().zip(&got).any(|(test, got)| {
             let expected = match &test.expected {
                 Expected::Value(value) => Ok(value),
-                Expected::Raises(kind) => Err(kind.as_str()),
+                // (A condition is never read from a problem file.)
+                Expected::Raises(kind) | Expected::Assertion(kind) => Err(kind.as_str()),
             };
             !agrees(&problem.comparison, expected, &got.result)
         });
