@@ -263,6 +263,9 @@ fn check_keys<'a>(keys: impl Iterator<Item = &'a Value>) -> Result<(), WireError
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
