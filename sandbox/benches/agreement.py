@@ -110,7 +110,8 @@ def native(code, entry, tests, setup):
             exec(setup, names)
             names[entry] = candidate
             exec(tests, names)
-            if "check" in names:
+            # MBPP has candidates of that name.
+            if names.get("check", candidate) is not candidate:
                 names["check"](candidate)
             word = "passed"
         except BaseException as error:
