@@ -29,8 +29,54 @@ fn main() {
         .file("csrc/ops.cpp")
         .compile("gauntlet_shim");
 
+    compile_kernels();
+
     println!("cargo::metadata=libtorch_lib={}", lib.display());
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
+}
+
+/// The fused kernels, once for any processor and on x86-64 once more for AVX-512. LibTorch's OpenMP runs their loops.
+fn compile_kernels() {
+    let target = |name: &str| env::var(name).unwrap_or_default();
+    let x86 = target("CARGO_CFG_TARGET_ARCH") == "x86_64";
+    let linux = target("CARGO_CFG_TARGET_OS") == "linux";
+    let build = |file: &str| {
+        let mut build = cc::Build::new();
+        build
+            .cpp(true)
+            .std("c++17")
+            .opt_level(3)
+            .flag("-fvisibility=hidden")
+            .flag_if_supported("-Wno-psabi") // vectors are passed between functions of one file only
+            .file(format!("csrc/{file}.cpp"));
+        if x86 {
+            build.define("GAUNTLET_AVX512", None);
+        }
+        if linux {
+            build.flag("-fopenmp");
+        }
+        build
+    };
+    build("kernels").compile("gauntlet_kernels");
+    build("kernels_base").compile("gauntlet_kernels_base");
+    if x86 {
+        let mut wide = build("kernels_avx512");
+        for extension in [
+            "avx512f",
+            "avx512bw",
+            "avx512vl",
+            "avx512dq",
+            "avx512vnni",
+            "fma",
+        ] {
+            wide.flag(format!("-m{extension}"));
+        }
+        wide.flag_if_supported("-mprefer-vector-width=512");
+        wide.compile("gauntlet_kernels_avx512");
+    }
+    if linux {
+        println!("cargo::rustc-link-lib=dylib=gomp");
+    }
 }
 
 /// Headers lie beside the libraries, in a libtorch folder and in a Python installation of torch alike, unless

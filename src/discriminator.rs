@@ -7,10 +7,11 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::batch::microbatches;
-use crate::encoding::PromptEncoder;
+use crate::encoding::{EncodingError, PromptEncoder};
 use crate::generator::completion;
-use crate::model::decoder::{DecodeOptions, Request, Segment, decode};
-use crate::model::sampling::DrawKey;
+use crate::model::decoder::{DecodeOptions, Request, Segment};
+use crate::model::rollouts::Rollouts;
+use crate::model::sampling::{DrawKey, Filters};
 use crate::model::scoring::last_hidden;
 use crate::model::{ModelConfig, Transformer};
 use crate::rollout::Completion;
@@ -21,6 +22,8 @@ pub struct Discriminator {
     pub model: Transformer,
     /// Prompts and tokenizer.
     pub encoder: Arc<PromptEncoder>,
+    /// What decodes.
+    pub rollouts: Rollouts,
     /// Weight of the head, `[1, C]`.
     verdict_weight: Tensor,
     /// Bias of the head, `[1]`.
@@ -44,15 +47,23 @@ impl Discriminator {
             verdict_bias: Tensor::zeros([1], options).set_requires_grad(true),
             model,
             encoder,
+            rollouts: Rollouts::trainer(),
         }
     }
 
     /// Every weight of this architecture with its shape: the trunk's, then the head's.
     pub fn weight_shapes(config: &ModelConfig) -> Vec<(String, Vec<i64>)> {
-        let mut shapes = config.weight_shapes();
-        shapes.push((VERDICT_WEIGHT.into(), vec![1, config.hidden_size]));
-        shapes.push((VERDICT_BIAS.into(), vec![1]));
-        shapes
+        Self::with_head(config.weight_shapes(), config)
+    }
+
+    /// The shapes of a trunk's trained weights with those of the head behind them.
+    pub fn with_head(
+        mut trunk: Vec<(String, Vec<i64>)>,
+        config: &ModelConfig,
+    ) -> Vec<(String, Vec<i64>)> {
+        trunk.push((VERDICT_WEIGHT.into(), vec![1, config.hidden_size]));
+        trunk.push((VERDICT_BIAS.into(), vec![1]));
+        trunk
     }
 
     /// Builds the model on given weights, which must be exactly [`Self::weight_shapes`] in that order.
@@ -64,6 +75,15 @@ impl Discriminator {
     ) -> Self {
         let head = weights.split_off(weights.len() - 2);
         let model = Transformer::from_weights(config, weights, device);
+        Self::from_parts(model, &head, encoder)
+    }
+
+    /// Builds the model of a trunk and the two weights of the head.
+    pub fn from_parts(
+        model: Transformer,
+        head: &[(String, Tensor)],
+        encoder: Arc<PromptEncoder>,
+    ) -> Self {
         let mut discriminator = Self::new(model, encoder);
         no_grad(|| {
             discriminator.verdict_weight.copy_(&head[0].1);
@@ -72,11 +92,11 @@ impl Discriminator {
         discriminator
     }
 
-    /// All weights by name, in the order of the state dict.
+    /// What training changes, by name, in the order of the state dict: the trunk's weights or its adapter, and the head.
     pub fn parameters(&self) -> Vec<(String, Tensor)> {
         let trunk = self
             .model
-            .parameters()
+            .trainable()
             .iter()
             .map(|(name, t)| (name.clone(), t.shallow_clone()));
         let head = [
@@ -120,7 +140,7 @@ impl Discriminator {
         max_new_tokens: usize,
         temperature: f64,
         batch_size: usize,
-    ) -> Vec<Completion> {
+    ) -> Result<Vec<Completion>, EncodingError> {
         let requests: Vec<Request> = prompts
             .iter()
             .map(|(prompt, key)| Request {
@@ -136,10 +156,15 @@ impl Discriminator {
             temperature,
             end_token: self.encoder.end_token(),
             batch_size,
+            filters: Filters::OFF,
+            stop: None,
         };
-        decode(&self.model, &requests, &options)
+        let decoded = self
+            .rollouts
+            .decode(&self.model, &requests, &options, &mut |_, _| {})?;
+        Ok(decoded
             .into_iter()
             .map(|mut sampled| completion(&self.encoder, sampled.pop().unwrap_or_default()))
-            .collect()
+            .collect())
     }
 }

@@ -1,18 +1,24 @@
 //! Prompts as tokens: where the templates and the tokenizer meet.
 
+mod frame;
+
+use frame::Frame;
+
 use crate::model::Tokenizer;
+use crate::model::chat_template::{ChatTemplate, ChatTemplateError};
+use crate::model::decoder::DecodeError;
 use crate::model::tokenizer::TokenizerError;
 use crate::problems::Problem;
 use crate::problems::compose::is_bare;
 use crate::problems::signature::Signature;
-use crate::prompts::{PromptError, Prompts};
+use crate::prompts::{Format, PromptError, Prompts};
 use crate::rollout::Chain;
 use crate::stage::Stage;
 
-/// Ends every completion.
+/// Ends every completion in the plain format.
 pub const END_TOKEN: &str = "<|end|>";
 
-/// Why a prompt cannot be made.
+/// Why a prompt cannot be made, or no text be sampled after it.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodingError {
     /// The template failed.
@@ -21,6 +27,15 @@ pub enum EncodingError {
     /// The tokenizer failed.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The chat template does not render.
+    #[error(transparent)]
+    Template(#[from] ChatTemplateError),
+    /// Decoding failed.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The chat template cannot frame a conversation of several turns.
+    #[error("chat template: {0}")]
+    ChatTemplate(String),
 }
 
 /// How the code of one problem opens: with the first line of the wanted function, where the prompt shows a signature and
@@ -38,22 +53,80 @@ pub struct PromptEncoder {
     tokenizer: Tokenizer,
     prompts: Prompts,
     end_token: u32,
-    openings: [Vec<u32>; Stage::COUNT],
+    /// The turns of a conversation; none in the plain format.
+    chat: Option<(Frame, ChatTemplate)>,
+    /// What opens each stage: as the first one written, and after another.
+    openings: [[Vec<u32>; Stage::COUNT]; 2],
 }
 
 impl PromptEncoder {
-    /// Checks that the tokenizer has every token that the templates use.
+    /// An encoder of plain prompts. Checks that the tokenizer has every token that the templates use.
     pub fn new(tokenizer: Tokenizer, prompts: Prompts) -> Result<Self, EncodingError> {
         let end_token = tokenizer.special(END_TOKEN)?;
-        let mut openings: [Vec<u32>; Stage::COUNT] = Default::default();
+        Self::framed(tokenizer, prompts, end_token, None)
+    }
+
+    /// An encoder of conversations: each stage is a turn, framed by the model's own chat template.
+    pub fn chat(
+        tokenizer: Tokenizer,
+        prompts: Prompts,
+        template: &ChatTemplate,
+    ) -> Result<Self, EncodingError> {
+        let frame = Frame::cut(template, |text| tokenizer.is_special(text))?;
+        let end_token = tokenizer.special(&frame.end)?;
+        Self::framed(
+            tokenizer,
+            prompts,
+            end_token,
+            Some((frame, template.clone())),
+        )
+    }
+
+    fn framed(
+        tokenizer: Tokenizer,
+        prompts: Prompts,
+        end_token: u32,
+        chat: Option<(Frame, ChatTemplate)>,
+    ) -> Result<Self, EncodingError> {
+        let mut openings: [[Vec<u32>; Stage::COUNT]; 2] = Default::default();
         for stage in Stage::ALL {
-            openings[stage.index()] = tokenizer.encode(&prompts.stage_opening(stage, "")?)?;
+            let text = prompts.stage_opening(stage, "")?;
+            let [first, later] = match &chat {
+                None => [text.clone(), text],
+                Some((frame, _)) => [
+                    format!("\n\n{text}{}", frame.after),
+                    format!("{}{text}{}", frame.between, frame.after),
+                ],
+            };
+            openings[0][stage.index()] = tokenizer.encode(&first)?;
+            openings[1][stage.index()] = tokenizer.encode(&later)?;
         }
         Ok(Self {
             tokenizer,
             prompts,
             end_token,
+            chat,
             openings,
+        })
+    }
+
+    /// Prompts as the templates say, or as the turn of a conversation.
+    pub fn format(&self) -> Format {
+        self.prompts.format()
+    }
+
+    /// The model's chat template, in the chat format.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.chat.as_ref().map(|(_, template)| template)
+    }
+
+    /// A prompt that the model answers at once.
+    fn asked(&self, text: &str) -> Result<Vec<u32>, EncodingError> {
+        Ok(match &self.chat {
+            None => self.tokenizer.encode(text)?,
+            Some((frame, _)) => self
+                .tokenizer
+                .encode(&format!("{}{text}{}", frame.before, frame.after))?,
         })
     }
 
@@ -90,9 +163,9 @@ impl PromptEncoder {
         statement: &str,
         signature: Option<&str>,
     ) -> Result<Vec<u32>, EncodingError> {
-        Ok(self
-            .tokenizer
-            .encode(&self.prompts.generator_prefix(statement, signature)?)?)
+        let text = self.prompts.generator_prefix(statement, signature)?;
+        let before = self.chat.as_ref().map_or("", |(frame, _)| &frame.before);
+        Ok(self.tokenizer.encode(&format!("{before}{text}"))?)
     }
 
     /// The signature that prompts show: none for a problem that is stated the way people type requests, whose function
@@ -143,9 +216,10 @@ impl PromptEncoder {
         })
     }
 
-    /// What opens a stage; for the code, see [`PromptEncoder::code_opening`].
-    pub fn stage_opening(&self, stage: Stage) -> Result<Vec<u32>, EncodingError> {
-        Ok(self.openings[stage.index()].clone())
+    /// What opens a stage: the `first` one that is written after the problem, or one that follows another. For the code in
+    /// the plain format, see [`PromptEncoder::code_opening`].
+    pub fn stage_opening(&self, stage: Stage, first: bool) -> &[u32] {
+        &self.openings[usize::from(!first)][stage.index()]
     }
 
     /// The prompt after which the discriminator writes attacks; without a chain the attack is blind.
@@ -156,9 +230,7 @@ impl PromptEncoder {
         chain: Option<&Chain>,
     ) -> Result<Vec<u32>, EncodingError> {
         let written = chain.map(written).unwrap_or_default();
-        Ok(self
-            .tokenizer
-            .encode(&self.prompts.attack_prompt(statement, signature, &written)?)?)
+        self.asked(&self.prompts.attack_prompt(statement, signature, &written)?)
     }
 
     /// The prompt whose last token's state the verdict head reads: the problem and the stages written in `chain`.
@@ -168,11 +240,10 @@ impl PromptEncoder {
         signature: Option<&str>,
         chain: &Chain,
     ) -> Result<Vec<u32>, EncodingError> {
-        Ok(self.tokenizer.encode(&self.prompts.verdict_prompt(
-            statement,
-            signature,
-            &written(chain),
-        )?)?)
+        let text = self
+            .prompts
+            .verdict_prompt(statement, signature, &written(chain))?;
+        self.asked(&text)
     }
 
     /// The code of a chain that reached the last stage and was not cut short.

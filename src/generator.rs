@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use crate::encoding::{CodeOpening, EncodingError, PromptEncoder};
 use crate::model::Transformer;
-use crate::model::decoder::{DecodeOptions, Request, Sampled, Segment, decode};
-use crate::model::sampling::DrawKey;
+use crate::model::decoder::{DecodeOptions, Request, Sampled, Segment};
+use crate::model::rollouts::Rollouts;
+use crate::model::sampling::{DrawKey, Filters};
+use crate::prompts::Format;
 use crate::rollout::{Chain, Completion, FinishReason};
 use crate::stage::Stage;
 
@@ -15,6 +17,8 @@ pub struct Generator {
     pub model: Transformer,
     /// Prompts and tokenizer.
     pub encoder: Arc<PromptEncoder>,
+    /// What decodes.
+    pub rollouts: Rollouts,
 }
 
 /// A chain to be continued.
@@ -42,6 +46,15 @@ pub struct Sampling {
 }
 
 impl Generator {
+    /// A policy that decodes with its own weights.
+    pub fn new(model: Transformer, encoder: Arc<PromptEncoder>) -> Self {
+        Self {
+            model,
+            encoder,
+            rollouts: Rollouts::trainer(),
+        }
+    }
+
     /// Everything the model sees before it writes `stage`: the prompt, the stages of the chain before it and its opening.
     pub fn stage_prompt(
         &self,
@@ -49,20 +62,22 @@ impl Generator {
         stage: Stage,
     ) -> Result<Vec<u32>, EncodingError> {
         let mut tokens = start.prompt.clone();
+        let mut first = true;
         for &earlier in stage.earlier() {
             if let Some(completion) = start.chain.get(earlier) {
-                tokens.extend(self.encoder.stage_opening(earlier)?);
+                tokens.extend(self.encoder.stage_opening(earlier, first));
+                first = false;
                 tokens.extend(&completion.tokens);
             }
         }
-        tokens.extend(self.opening(start, stage)?);
+        tokens.extend(self.opening(start, stage, first));
         Ok(tokens)
     }
 
-    fn opening(&self, start: &ChainStart, stage: Stage) -> Result<Vec<u32>, EncodingError> {
-        match stage {
-            Stage::Code => Ok(start.code.tokens.clone()),
-            _ => self.encoder.stage_opening(stage),
+    fn opening<'a>(&'a self, start: &'a ChainStart, stage: Stage, first: bool) -> &'a [u32] {
+        match (stage, self.encoder.format()) {
+            (Stage::Code, Format::Plain) => &start.code.tokens,
+            _ => self.encoder.stage_opening(stage, first),
         }
     }
 
@@ -84,9 +99,8 @@ impl Generator {
                 max_new_tokens: limit(first),
             }];
             for &stage in later {
-                let opening = self.opening(start, stage)?;
                 segments.push(Segment {
-                    opening,
+                    opening: self.opening(start, stage, false).to_vec(),
                     max_new_tokens: limit(stage),
                 });
             }
@@ -101,8 +115,12 @@ impl Generator {
             temperature: sampling.temperature,
             end_token: self.encoder.end_token(),
             batch_size: sampling.batch_size,
+            filters: Filters::OFF,
+            stop: None,
         };
-        let decoded = decode(&self.model, &requests, &options);
+        let decoded = self
+            .rollouts
+            .decode(&self.model, &requests, &options, &mut |_, _| {})?;
         Ok(starts
             .iter()
             .zip(decoded)

@@ -11,6 +11,8 @@ pub struct PolicyMetrics {
     pub kl: f64,
     /// Tokens.
     pub tokens: usize,
+    /// Sum of |log pi(t) - log-probability at sampling time|, where rollouts may be decoded with other numbers.
+    pub mismatch: f64,
 }
 
 /// REINFORCE with a group baseline and a KL anchor, for on-policy batches (importance ratio 1, so no clip):
@@ -32,14 +34,22 @@ pub fn policy_gradient(
     let reward = (logprobs * advantages).sum(Kind::Float) * (-1.0 / denominator);
     let tokens = logprobs.numel();
     let Some(reference) = reference else {
-        return (reward, PolicyMetrics { kl: 0.0, tokens });
+        let metrics = PolicyMetrics {
+            tokens,
+            ..PolicyMetrics::default()
+        };
+        return (reward, metrics);
     };
     let difference = reference - logprobs;
     let k3 = (difference.exp() - &difference - 1.0).sum(Kind::Float);
     let kl = k3.double_value(&[]);
     (
         reward + k3 * (beta / denominator),
-        PolicyMetrics { kl, tokens },
+        PolicyMetrics {
+            kl,
+            tokens,
+            ..PolicyMetrics::default()
+        },
     )
 }
 

@@ -6,12 +6,16 @@ use tch::{Kind, Tensor, no_grad};
 use crate::batch::microbatches;
 use crate::discriminator::Discriminator;
 use crate::loss::{self, PolicyMetrics};
-use crate::model::Transformer;
-use crate::model::scoring::{Span, span_logits, span_logprobs};
+use crate::model::scoring::{Span, logprobs_of, span_backward, span_logprobs};
+use crate::model::{Batching, Transformer};
 use crate::rollout::{TrainSequence, VerdictExample};
 
 /// Padded tokens in one forward pass: keeps activations in cache and peak memory bounded.
 pub const MICROBATCH_TOKENS: usize = 4096;
+
+/// Bound of the weights that correct for rollouts decoded with other numbers than those of training: each token counts
+/// pi(t) over its probability at sampling time, at most this (truncated importance sampling, Ionides 2008).
+const MOST_RATIO: f64 = 2.0;
 
 /// A text to imitate: the loss is taken on `tokens[from..]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,10 +42,11 @@ pub fn imitate(model: &Transformer, examples: &[Example]) -> f64 {
     let mut nats = 0.0;
     for batch in microbatches(&lengths, MICROBATCH_TOKENS) {
         let spans: Vec<Span> = batch.iter().map(|&i| examples[i].span()).collect();
-        let (logits, targets) = span_logits(model, &spans);
-        let (loss, sum) = loss::cross_entropy(&logits, &targets, tokens as f64);
-        loss.backward();
-        nats += sum;
+        span_backward(model, &spans, &mut |logits, targets, _| {
+            let (loss, sum) = loss::cross_entropy(logits, targets, tokens as f64);
+            nats += sum;
+            loss
+        });
     }
     nats / tokens.max(1) as f64
 }
@@ -87,17 +92,32 @@ pub fn reinforce(
         let advantages = Tensor::from_slice(&advantages).to_device(model.device());
         let anchor = (options.kl_beta > 0.0)
             .then(|| no_grad(|| span_logprobs(reference, &spans, options.temperature)));
-        let logprobs = span_logprobs(model, &spans, options.temperature);
-        let (loss, metrics) = loss::policy_gradient(
-            &logprobs,
-            &advantages,
-            anchor.as_ref(),
-            options.kl_beta,
-            denominator,
-        );
-        loss.backward();
-        total.kl += metrics.kl;
-        total.tokens += metrics.tokens;
+        let sampled: Vec<f32> = batch
+            .iter()
+            .flat_map(|&i| sequences[i].logprobs().iter().copied())
+            .collect();
+        let sampled = Tensor::from_slice(&sampled).to_device(model.device());
+        span_backward(model, &spans, &mut |logits, targets, scored| {
+            let part = |t: &Tensor| t.narrow(0, scored.start as i64, scored.len() as i64);
+            let logprobs = logprobs_of(logits, targets, options.temperature);
+            let mut advantages = part(&advantages);
+            // A large model may have been decoded with rounded weights.
+            if model.batching() != Batching::Padded {
+                let difference = logprobs.detach() - part(&sampled);
+                total.mismatch += difference.abs().sum(Kind::Double).double_value(&[]);
+                advantages *= difference.exp().clamp_max(MOST_RATIO);
+            }
+            let (loss, metrics) = loss::policy_gradient(
+                &logprobs,
+                &advantages,
+                anchor.as_ref().map(part).as_ref(),
+                options.kl_beta,
+                denominator,
+            );
+            total.kl += metrics.kl;
+            total.tokens += metrics.tokens;
+            loss
+        });
     }
     total
 }

@@ -13,6 +13,7 @@ use crate::judge::{Case, Judge, Judgement};
 use crate::model::sampling::DrawKey;
 use crate::problems::ground::GroundError;
 use crate::problems::{Problem, inputs::random_inputs};
+use crate::prompts::Format;
 use crate::prompts::format_attack;
 use crate::rewards::{PooledAttack, pool_attacks};
 use crate::rollout::{Chain, Completion, FinishReason, ParsedAttack, VerdictExample};
@@ -53,13 +54,13 @@ pub fn trace_example(
         let text = &problem.trace[stage.index()];
         let opening = encoder.problem_code_opening(problem)?;
         match text.strip_prefix(&opening.header) {
-            Some(rest) if stage == Stage::Code => {
+            Some(rest) if stage == Stage::Code && encoder.format() == Format::Plain => {
                 tokens.extend(opening.tokens);
                 tokens.extend(encoder.encode_completion(rest)?);
             }
             // Code that opens otherwise, with an import, is imitated whole.
             _ => {
-                tokens.extend(encoder.stage_opening(stage)?);
+                tokens.extend(encoder.stage_opening(stage, tokens.len() == from));
                 tokens.extend(encoder.encode_completion(text)?);
             }
         }
@@ -315,7 +316,7 @@ mod tests {
             headers += usize::from(problem.trace[4].starts_with(&header) && !header.is_empty());
             let mut plain = encoder.problem_prompt(&problem).unwrap();
             for stage in Stage::ALL {
-                plain.extend(encoder.stage_opening(stage).unwrap());
+                plain.extend(encoder.stage_opening(stage, false));
                 let text = &problem.trace[stage.index()];
                 plain.extend(encoder.encode_completion(text).unwrap());
             }

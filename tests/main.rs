@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod config;
+mod model;
 mod problems;
 mod tidy;
 mod train;

@@ -1,4 +1,4 @@
-//! Both players of a checkpoint, ready to be asked.
+//! Both players of a checkpoint, or a published model in their place, ready to be asked.
 
 use std::sync::Arc;
 
@@ -7,11 +7,15 @@ use gauntlet::checkpoint::{Checkpoint, PlayerFile};
 use gauntlet::cli::UsageError;
 use gauntlet::config::Config;
 use gauntlet::discriminator::Discriminator;
+use gauntlet::encoding::PromptEncoder;
 use gauntlet::generator::{Generator, Sampling};
 use gauntlet::judge::Judge;
-use gauntlet::model::{ModelConfig, Transformer};
+use gauntlet::model::{ModelConfig, Pretrained, Transformer};
+use gauntlet::prompts::Prompts;
+use gauntlet::trainer::export::lora_of;
 use gauntlet::trainer::{checkpoint_encoder, device, limits};
 use gauntlet_sandbox::Sandbox;
+use tch::{Device, Kind};
 
 /// A checkpoint in memory.
 pub struct Loaded {
@@ -23,52 +27,71 @@ pub struct Loaded {
     pub judge: Judge,
     /// The configuration the checkpoint was trained with.
     pub config: Config,
-    /// Directory of the checkpoint.
+    /// Directory of the checkpoint, or the model.
     pub path: String,
-    /// Hash of its manifest.
-    pub manifest: String,
+    /// Hash of the checkpoint's manifest.
+    pub manifest: Option<String>,
+    /// Whether there is a head that was trained to give verdicts.
+    pub gives_verdicts: bool,
 }
 
+/// Longest completion of each stage, in tokens, for a published model: such models are wordier than trained ones.
+const PRETRAINED_MAX_NEW_TOKENS: [usize; 5] = [192, 256, 320, 256, 512];
+
+/// Longest attack set of a published model.
+const PRETRAINED_ATTACK_TOKENS: usize = 192;
+
 impl Loaded {
-    /// Reads the weights, verified, without optimizer state.
-    pub fn open(checkpoint: &Checkpoint, device_name: &str) -> Result<Self> {
-        let known = device_name == "cpu" || device_name.starts_with("cuda");
-        if !known {
+    /// A published model as it is: it writes the stages and, asked as the discriminator, the tests; nothing gives
+    /// verdicts.
+    pub fn open_model(spec: &str, device_name: &str) -> Result<Self> {
+        let device = checked_device(device_name)?;
+        let pretrained = Pretrained::open(spec).map_err(UsageError::new)?;
+        let Some(template) = &pretrained.chat_template else {
             return Err(UsageError::new(format!(
-                "--device {device_name}: must be cpu, cuda or cuda:N"
+                "{spec} has no chat template; --model needs a model that was tuned on conversations (-Instruct)"
             ))
             .into());
-        }
-        if device_name.starts_with("cuda") && !tch::Cuda::is_available() {
-            return Err(UsageError::new(
-                "--device cuda: this libtorch finds no CUDA device; use --device cpu",
-            )
-            .into());
-        }
-        let device = device(device_name);
+        };
+        let weights = pretrained.weights(Kind::Float)?;
+        let model = Transformer::frozen(&pretrained.config, weights, device);
+        let encoder = Arc::new(PromptEncoder::chat(
+            pretrained.tokenizer,
+            Prompts::chat(),
+            template,
+        )?);
+        let mut config = Config::default();
+        config.sampling.max_new_tokens = PRETRAINED_MAX_NEW_TOKENS;
+        config.sampling.attack_max_new_tokens = PRETRAINED_ATTACK_TOKENS;
+        config.evaluation.batch_size = 16;
+        let discriminator = Discriminator::new(model.share(), Arc::clone(&encoder));
+        Ok(Self {
+            generator: Generator::new(model, encoder),
+            discriminator,
+            judge: Judge::new(Sandbox::open()?, limits(&config)),
+            config,
+            path: spec.to_owned(),
+            manifest: None,
+            gives_verdicts: false,
+        })
+    }
+
+    /// Reads the weights, verified, without optimizer state.
+    pub fn open(checkpoint: &Checkpoint, device_name: &str) -> Result<Self> {
+        let device = checked_device(device_name)?;
         let text = checkpoint.training_config()?.to_string();
         let config = Config::parse(&text, &checkpoint.path().join("training_config.json"), &[])?;
         let encoder = Arc::new(checkpoint_encoder(checkpoint)?);
-        let file = checkpoint.generator()?;
-        let architecture = architecture(&file)?;
-        file.check_architecture(&architecture.weight_shapes())?;
-        let model = Transformer::from_weights(&architecture, file.model_state_dict()?, device);
-        let generator = Generator {
-            model,
-            encoder: Arc::clone(&encoder),
-        };
-        let file = checkpoint.discriminator()?;
-        let architecture = self::architecture(&file)?;
-        file.check_architecture(&Discriminator::weight_shapes(&architecture))?;
-        let discriminator =
-            Discriminator::from_weights(&architecture, file.model_state_dict()?, device, encoder);
+        let (model, discriminator) = models(checkpoint, &encoder, device)?;
+        let generator = Generator::new(model, encoder);
         Ok(Self {
             generator,
             discriminator,
             judge: Judge::new(Sandbox::open()?, limits(&config)),
             config,
             path: checkpoint.path().display().to_string(),
-            manifest: checkpoint.manifest_hash().to_owned(),
+            manifest: Some(checkpoint.manifest_hash().to_owned()),
+            gives_verdicts: true,
         })
     }
 
@@ -80,6 +103,55 @@ impl Loaded {
             batch_size: self.config.evaluation.batch_size,
         }
     }
+}
+
+fn checked_device(name: &str) -> Result<Device> {
+    if name != "cpu" && !name.starts_with("cuda") {
+        let message = format!("--device {name}: must be cpu, cuda or cuda:N");
+        return Err(UsageError::new(message).into());
+    }
+    if name.starts_with("cuda") && !tch::Cuda::is_available() {
+        return Err(UsageError::new(
+            "--device cuda: this libtorch finds no CUDA device; use --device cpu",
+        )
+        .into());
+    }
+    Ok(device(name))
+}
+
+/// The generator's model and the discriminator of a checkpoint; of adapters with their base, which both share.
+fn models(
+    checkpoint: &Checkpoint,
+    encoder: &Arc<PromptEncoder>,
+    device: Device,
+) -> Result<(Transformer, Discriminator)> {
+    let (ours, theirs) = (checkpoint.generator()?, checkpoint.discriminator()?);
+    let Some((lora, base)) = lora_of(&ours)? else {
+        let config = architecture(&ours)?;
+        ours.check_architecture(&config.weight_shapes())?;
+        let model = Transformer::from_weights(&config, ours.model_state_dict()?, device);
+        let config = architecture(&theirs)?;
+        theirs.check_architecture(&Discriminator::weight_shapes(&config))?;
+        let weights = theirs.model_state_dict()?;
+        let discriminator =
+            Discriminator::from_weights(&config, weights, device, Arc::clone(encoder));
+        return Ok((model, discriminator));
+    };
+    let pretrained = Pretrained::open(&base)
+        .with_context(|| format!("the checkpoint holds adapters to {base}"))?;
+    let config = &pretrained.config;
+    let frozen = Transformer::frozen(config, pretrained.weights(Kind::Float)?, device);
+    let shapes = lora.weight_shapes(config);
+    ours.check_architecture(&shapes)?;
+    let model = frozen.with_adapter(lora.clone(), ours.model_state_dict()?);
+    theirs.check_architecture(&Discriminator::with_head(shapes, config))?;
+    let mut weights = theirs.model_state_dict()?;
+    let head = weights.split_off(weights.len() - 2);
+    let trunk = frozen.with_adapter(lora, weights);
+    Ok((
+        model,
+        Discriminator::from_parts(trunk, &head, Arc::clone(encoder)),
+    ))
 }
 
 fn architecture(file: &PlayerFile) -> Result<ModelConfig> {

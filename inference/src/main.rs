@@ -6,13 +6,13 @@ mod results;
 mod solve;
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
-use gauntlet::checkpoint::Runs;
+use gauntlet::checkpoint::{Checkpoint, Runs};
 use gauntlet::cli::{self, Exit, UsageError};
 
 use crate::loaded::Loaded;
@@ -31,6 +31,9 @@ struct Args {
     /// Checkpoint: best, latest, final, stage_3, step:N, any name, or a path.
     #[arg(long, default_value = "best")]
     checkpoint: String,
+    /// A published model in place of a checkpoint: a folder, a GGUF file, a generator.pt, or a hub id OWNER/NAME[@REVISION].
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["checkpoint", "run"])]
+    model: Option<String>,
     /// Run directory to look a name up in; the newest run otherwise.
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
@@ -97,10 +100,7 @@ fn run(args: Args) -> Result<Exit> {
     if args.temperature.is_some_and(|t| !(0.0..=10.0).contains(&t)) {
         return Err(UsageError::new("--temperature must be between 0 and 10").into());
     }
-    let checkpoint = Runs::new(&args.outputs)
-        .find(&args.checkpoint, args.run.as_deref())
-        .map_err(UsageError::new)?;
-    let loaded = Loaded::open(&checkpoint, &args.device)?;
+    let loaded = load(&args)?;
     if let Some(file) = &args.benchmark {
         let report = benchmark::run(&loaded, file, &args.k, args.temperature, args.seed)?;
         let json = serde_json::to_string_pretty(&report)?;
@@ -138,6 +138,23 @@ fn run(args: Args) -> Result<Exit> {
     } else {
         Exit::Done
     })
+}
+
+/// The model that was asked for, else the checkpoint.
+fn load(args: &Args) -> Result<Loaded> {
+    let runs = Runs::new(&args.outputs);
+    let found = match args.model.as_deref().map(Path::new) {
+        // A player's file lies in a checkpoint, beside its tokenizer and prompts.
+        Some(file) if file.extension().is_some_and(|ending| ending == "pt") => {
+            let folder = file.parent().unwrap_or(Path::new("."));
+            Checkpoint::open(folder).map_err(UsageError::new)?
+        }
+        Some(model) => return Loaded::open_model(&model.to_string_lossy(), &args.device),
+        None => runs
+            .find(&args.checkpoint, args.run.as_deref())
+            .map_err(UsageError::new)?,
+    };
+    Loaded::open(&found, &args.device)
 }
 
 /// The problem from the flag, from standard input, or the example.

@@ -39,8 +39,9 @@ pub struct Results {
 pub struct CheckpointInfo {
     /// Its directory.
     pub path: String,
-    /// BLAKE3 of its manifest.
-    pub manifest: String,
+    /// BLAKE3 of its manifest; none for a published model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<String>,
 }
 
 /// Who saw what when a test was written.

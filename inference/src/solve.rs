@@ -216,6 +216,9 @@ fn judge_verdicts(
     options: &Options,
     candidates: &mut [Candidate],
 ) -> Result<()> {
+    if !loaded.gives_verdicts {
+        return Ok(());
+    }
     let stages = loaded.config.written_stages();
     for candidate in candidates {
         let mut prompts = Vec::new();
@@ -258,7 +261,7 @@ fn blind_tests(
             temperature,
             TestKind::Blind,
             tests,
-        );
+        )?;
     }
     Ok(())
 }
@@ -286,8 +289,7 @@ fn white_box_tests(
         0.0,
         TestKind::WhiteBox,
         tests,
-    );
-    Ok(())
+    )
 }
 
 /// Writes one attack set and keeps its tests, each input once.
@@ -298,11 +300,11 @@ fn write_tests(
     temperature: f64,
     kind: TestKind,
     tests: &mut Vec<(ParsedAttack, TestKind)>,
-) {
+) -> Result<()> {
     let limit = loaded.config.sampling.attack_max_new_tokens;
     for completion in loaded
         .discriminator
-        .attack(&[(prompt, key)], limit, temperature, 1)
+        .attack(&[(prompt, key)], limit, temperature, 1)?
     {
         for attack in parse_attacks(&completion.text, loaded.config.game.attacks_per_set)
             .into_iter()
@@ -313,6 +315,7 @@ fn write_tests(
             }
         }
     }
+    Ok(())
 }
 
 /// Runs `tests` on the candidates and adds the outcomes to theirs.

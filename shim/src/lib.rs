@@ -2,15 +2,21 @@
 //!
 //! - [`fused_adamw`]: libtorch's fused AdamW step over many tensors at once.
 //! - [`inference_mode`]: runs a closure with autograd's bookkeeping switched off altogether.
+//! - [`fused`]: products of packed weights and attention over a paged cache, for decoding.
+//! - [`MappedFile`]: a file seen as memory.
 //!
 //! All `unsafe` of the workspace outside the sandbox is in this crate, in one private module.
 
 mod adamw;
 mod ffi;
+pub mod fused;
 mod inference;
+mod kernels;
+mod mapped;
 
 pub use adamw::{FusedAdamW, fused_adamw};
 pub use inference::inference_mode;
+pub use mapped::MappedFile;
 
 /// Why a call into libtorch was refused or failed.
 #[derive(Debug, thiserror::Error)]

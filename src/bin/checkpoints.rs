@@ -1,7 +1,7 @@
 //! `checkpoints`: shows, compares, checks, copies and deletes what training saved.
 
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,8 @@ use gauntlet::checkpoint::{
     request_save, transfer,
 };
 use gauntlet::cli::{self, Exit, UsageError};
+use gauntlet::trainer::export::{self, ExportOptions, Form};
+use tch::Kind;
 
 /// Shows, compares, checks, copies and deletes what training saved.
 #[derive(Parser)]
@@ -154,6 +156,44 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write a player as a Hugging Face folder, or its adapter in PEFT's layout
+    Export {
+        /// A name (best, latest, final, stage_3, ..), step:N, or a path
+        #[arg(default_value = "best")]
+        checkpoint: String,
+        #[command(flatten)]
+        place: Place,
+        /// Folder to write; must not exist, or be empty
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// Which player
+        #[arg(long, value_enum, default_value = "generator")]
+        player: PlayerName,
+        /// Write the adapter alone instead of merging it into its base
+        #[arg(long)]
+        adapter: bool,
+        /// Element type of the weights
+        #[arg(long, value_enum, default_value = "float32")]
+        dtype: ExportDtype,
+        /// Base model to merge into, where it is not where training read it
+        #[arg(long, value_name = "MODEL")]
+        base: Option<String>,
+    },
+}
+
+/// One of the two players.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum PlayerName {
+    Generator,
+    Discriminator,
+}
+
+/// Element types of exported weights.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum ExportDtype {
+    Float32,
+    Bfloat16,
+    Float16,
 }
 
 /// Where to look.
@@ -311,7 +351,47 @@ fn run(args: Cli) -> Result<Exit> {
             };
             show(json, &report::DiskUsage::of(&runs)?)
         }
+        Some(Command::Export {
+            checkpoint,
+            place,
+            to,
+            player,
+            adapter,
+            dtype,
+            base,
+        }) => {
+            let options = ExportOptions {
+                form: if adapter { Form::Adapter } else { Form::Merged },
+                kind: match dtype {
+                    ExportDtype::Float32 => Kind::Float,
+                    ExportDtype::Bfloat16 => Kind::BFloat16,
+                    ExportDtype::Float16 => Kind::Half,
+                },
+                base,
+            };
+            export(&place.find(&checkpoint)?, &to, player, &options)
+        }
     }
+}
+
+fn export(
+    checkpoint: &Checkpoint,
+    to: &Path,
+    player: PlayerName,
+    options: &ExportOptions,
+) -> Result<Exit> {
+    let file = match player {
+        PlayerName::Generator => checkpoint.generator()?,
+        PlayerName::Discriminator => checkpoint.discriminator()?,
+    };
+    let exported = export::export(checkpoint, &file, to, options)?;
+    for note in exported.notes {
+        eprintln!("{note}");
+    }
+    for file in exported.files {
+        println!("{}", to.join(file).display());
+    }
+    Ok(Exit::Done)
 }
 
 fn list(runs: &[PathBuf], json: bool) -> Result<Exit> {

@@ -1,6 +1,6 @@
 //! Values that are each fine and do not go together.
 
-use super::sections::{Config, Model, Strategy};
+use super::sections::{Config, Model, ModelKind, Strategy};
 
 /// Values that do not go together.
 pub(super) struct Conflict {
@@ -29,6 +29,33 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             first.number(),
             last.number()
         ),
+    );
+    let known = [
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    ];
+    let targets = &config.training.lora_targets;
+    let unknown = targets.iter().find(|t| !known.contains(&&***t));
+    refuse_if(
+        unknown.is_some() || targets.is_empty(),
+        ("training", "lora_targets"),
+        format!(
+            "training.lora_targets holds {:?}, expected some of {}",
+            unknown.map_or("nothing", |t| t),
+            known.join(", ")
+        ),
+    );
+    refuse_if(
+        config.training.activation_checkpointing && config.training.lora_dropout > 0.0,
+        ("training", "lora_dropout"),
+        "training.lora_dropout would drop other inputs when activations are computed again: set it to 0, or \
+         training.activation_checkpointing to false"
+            .into(),
     );
     let (low, high) = (config.game.alpha_low, config.game.alpha_high);
     refuse_if(
@@ -71,6 +98,17 @@ fn players(config: &Config, found: &mut Vec<Conflict>) {
         ("discriminator", config.discriminator_model()),
     ];
     for (player, model) in players {
+        if model.kind == ModelKind::Pretrained {
+            // The architecture is the published one, and checked when it is opened.
+            if model.path.is_none() {
+                let message = format!(
+                    "the {player}'s model.kind is pretrained, which needs model.path: a folder, a GGUF file or a hub id"
+                );
+                let keys = vec![(player, "path"), ("model", "kind"), (player, "kind")];
+                found.push(Conflict { keys, message });
+            }
+            continue;
+        }
         for (name, message) in model_conflicts(&model) {
             let keys = vec![
                 (player, name),
@@ -164,7 +202,19 @@ mod tests {
                 "expected a name that a folder may have",
             ),
             ("run: {name: ''}", "expected a name that a folder may have"),
+            (
+                "model: {kind: pretrained}",
+                "needs model.path: a folder, a GGUF file or a hub id",
+            ),
             ("run: {device: gpu}", "expected cpu, cuda or cuda:N"),
+            (
+                "training: {lora_targets: [q_proj, wq]}",
+                "lora_targets holds \"wq\", expected some of q_proj",
+            ),
+            (
+                "training: {lora_dropout: 0.1, activation_checkpointing: true}",
+                "would drop other inputs",
+            ),
             ("game: {alpha_low: 0.85}", "above game.alpha_high"),
         ] {
             let refusal = Config::parse(text, Path::new("run.yaml"), &[])

@@ -94,6 +94,7 @@ settings! {
     f64: "number",
     String: "text",
     PathBuf: "path",
+    Vec<String>: "list of texts",
     Stage: "stage number, 1 to 5",
     std::collections::BTreeMap<String, String>: "mapping of text to text",
 }

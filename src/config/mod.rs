@@ -18,9 +18,9 @@ mod sections;
 pub use error::{ConfigError, Finding, Origin, Reason};
 pub use key::{Key, Setting};
 pub use sections::{
-    Checkpoint, CheckpointKind, Config, Evaluation, Game, InitRole, Model, ModelKind,
-    ModelOverrides, Monitor, Optimizer, Problems, Run, Sampling, Sandbox, Stages, Strategy, Warmup,
-    WhenBusy,
+    Backend, Checkpoint, CheckpointKind, Config, Dtype, Evaluation, Game, InitRole, Model,
+    ModelKind, ModelOverrides, Monitor, Optimizer, Problems, Run, Sampling, Sandbox, Stages,
+    Strategy, Training, Warmup, WhenBusy,
 };
 
 use crate::stage::Stage;

@@ -9,6 +9,17 @@ use serde::{Deserialize, Serialize};
 use super::key::{Key, choice, section};
 use crate::stage::Stage;
 
+/// The linear layers of a block.
+const TARGETS: [&str; 7] = [
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+];
+
 const ANY: f64 = f64::INFINITY;
 
 macro_rules! config {
@@ -44,6 +55,8 @@ config! {
     discriminator: ModelOverrides,
     /// Where problems come from.
     problems: Problems,
+    /// Which weights of a published model are trained, and how.
+    training: Training,
     /// Supervised training before the game.
     warmup: Warmup,
     /// Which stages are trained, and for how long.
@@ -87,14 +100,44 @@ choice! {
     pub enum ModelKind {
         /// Drawn at random, with the architecture of the `model` section.
         Scratch = "scratch",
+        /// Those of a published model, whose architecture and tokenizer come with it.
+        Pretrained = "pretrained",
+    }
+}
+
+choice! {
+    /// What numbers are computed with.
+    pub enum Dtype {
+        /// 32-bit floats.
+        Float32 = "float32",
+        /// Brain floats, with 32-bit masters of the weights that are trained.
+        BFloat16 = "bfloat16",
+    }
+}
+
+choice! {
+    /// What rollouts are decoded with.
+    pub enum Backend {
+        /// The weights and the code of training.
+        Trainer = "trainer",
+        /// The fused decoder on 32-bit weights.
+        Float32 = "float32",
+        /// The fused decoder on weights rounded to bf16.
+        BFloat16 = "bfloat16",
+        /// The fused decoder on weights rounded to 8 bits, in groups with a scale.
+        Int8 = "int8",
     }
 }
 
 section! {
     /// The architecture of both players, under the names published models use.
     pub struct Model overridden by ModelOverrides {
-        /// Where the weights come from.
+        /// Where the weights come from: scratch, or pretrained with model.path.
         kind: ModelKind = ModelKind::Scratch;
+        /// A published model: a folder, a GGUF file, or a hub id OWNER/NAME@REVISION. With kind pretrained, the keys of the architecture and of the tokenizer below are not read.
+        path: Option<String> = None;
+        /// What a published model is computed with in training: float32, or bfloat16 where the processor multiplies it.
+        dtype: Dtype = Dtype::Float32;
         /// Width of the residual stream.
         hidden_size: usize = 128, in 16..=16384;
         /// Number of transformer blocks.
@@ -139,6 +182,22 @@ section! {
         validation_problems: usize = 64, in 0..=100000;
         /// Problems in each pool of the final report; 0 takes all there are of the written ones.
         report_problems: usize = 64, in 0..=100000;
+    }
+}
+
+section! {
+    /// Which weights of a published model are trained, and how.
+    pub struct Training {
+        /// Rank of the LoRA adapters; 0 trains all weights instead.
+        lora_rank: usize = 16, in 0..=4096;
+        /// Strength of the adapters, as PEFT's lora_alpha; null takes twice the rank.
+        lora_alpha: Option<f64> = None, in 0.0..=100000.0;
+        /// Share of the adapters' inputs that is dropped in training.
+        lora_dropout: f64 = 0.0, in 0.0..=0.9;
+        /// Linear layers that have an adapter.
+        lora_targets: Vec<String> = TARGETS.map(str::to_owned).to_vec();
+        /// Whether activations are computed again in the backward pass: about a third more time for much less memory.
+        activation_checkpointing: bool = false;
     }
 }
 
@@ -249,6 +308,8 @@ section! {
         max_new_tokens: [usize; Stage::COUNT] = [48, 56, 40, 48, 128], in 1..=32768;
         /// Longest attack set, in tokens.
         attack_max_new_tokens: usize = 128, in 1..=32768;
+        /// What a published model decodes rollouts with: trainer, float32, bfloat16 or int8.
+        backend: Backend = Backend::Trainer;
     }
 }
 

@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::rope::RopeScaling;
+
 /// Shape of a Llama-style decoder. Serialises to the keys of a Hugging Face `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
-    /// Architecture family; `"llama"` for the models made here.
+    /// Architecture family: `llama`, `qwen2` (biases on query, key and value) or `qwen3` (RMSNorm on each query and
+    /// key head).
     pub model_type: String,
     /// Rows of the embedding table.
     pub vocab_size: i64,
@@ -29,8 +32,14 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// Whether the output head is the embedding table.
     pub tie_word_embeddings: bool,
-    /// Whether the query, key and value projections have a bias (Qwen2).
+    /// Whether the query, key and value projections have a bias; in `llama` and `qwen3` the output projection too.
     pub attention_bias: bool,
+    /// How rotary frequencies are stretched beyond the context that the model was first trained with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_scaling: Option<RopeScaling>,
+    /// Tokens that end a completion, of models that were published with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub eos_token_id: Vec<u32>,
 }
 
 /// Why a configuration describes no model.
@@ -77,6 +86,16 @@ impl ModelConfig {
                 ),
             });
         }
+        if !["llama", "qwen2", "qwen3"].contains(&&*self.model_type) {
+            return Err(ModelConfigError {
+                key: "model_type",
+                value: 0,
+                reason: format!(
+                    "{:?} is not one of the known architectures llama, qwen2, qwen3",
+                    self.model_type
+                ),
+            });
+        }
         if self.head_dim % 2 != 0 {
             return Err(ModelConfigError {
                 key: "head_dim",
@@ -85,6 +104,16 @@ impl ModelConfig {
             });
         }
         Ok(())
+    }
+
+    /// Whether query and key heads pass through an RMSNorm of their own before rotary positions.
+    pub fn qk_norm(&self) -> bool {
+        self.model_type == "qwen3"
+    }
+
+    /// Whether the attention's output projection has a bias.
+    pub fn output_bias(&self) -> bool {
+        self.attention_bias && self.model_type != "qwen2"
     }
 
     /// Every weight of this architecture by its published name, with its shape, in the order of the state dict.
@@ -108,8 +137,15 @@ impl ModelConfig {
                     block.push((bias, vec![out]));
                 }
             }
+            block.push(("self_attn.o_proj.weight", vec![h, q]));
+            if self.output_bias() {
+                block.push(("self_attn.o_proj.bias", vec![h]));
+            }
+            if self.qk_norm() {
+                block.push(("self_attn.q_norm.weight", vec![d]));
+                block.push(("self_attn.k_norm.weight", vec![d]));
+            }
             block.extend([
-                ("self_attn.o_proj.weight", vec![h, q]),
                 ("post_attention_layernorm.weight", vec![h]),
                 ("mlp.gate_proj.weight", vec![i, h]),
                 ("mlp.up_proj.weight", vec![i, h]),
@@ -153,6 +189,8 @@ pub(crate) fn test_config() -> ModelConfig {
         rope_theta: 10000.0,
         tie_word_embeddings: true,
         attention_bias: false,
+        rope_scaling: None,
+        eos_token_id: Vec::new(),
     }
 }
 

@@ -7,11 +7,13 @@
 //! Shape legend: B rows, U unique prompts, T columns of a prompt, S columns so far, V vocabulary.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 
+use super::fused::FusedError;
 use super::kv_cache::KvCache;
-use super::sampling::{DrawKey, sample};
+use super::sampling::{DrawKey, Filters, draw, sample};
 use super::transformer::Transformer;
 
 /// A stretch of sampled tokens.
@@ -45,8 +47,11 @@ pub struct Sampled {
     pub truncated: bool,
 }
 
+/// Says of the tokens of a segment so far whether it ends with them.
+pub type Stop = Arc<dyn Fn(&[u32]) -> bool>;
+
 /// How to sample.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct DecodeOptions {
     /// 0 is greedy.
     pub temperature: f64,
@@ -54,6 +59,51 @@ pub struct DecodeOptions {
     pub end_token: u32,
     /// Most rows in one batch; requests are cut into batches of this size in their order.
     pub batch_size: usize,
+    /// What is taken out of the distribution before drawing; nothing in training.
+    pub filters: Filters,
+    /// Ends a segment in other places than behind the end token: at stop strings and further stop tokens.
+    pub stop: Option<Stop>,
+}
+
+impl DecodeOptions {
+    /// Whether a segment ends with these tokens, end token apart.
+    pub(super) fn stops_at(&self, tokens: &[u32]) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop(tokens))
+    }
+}
+
+/// Why decoding ended without a result.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The logits of a row are no numbers.
+    #[error(
+        "logits are not finite: request {request}, position {position}; a weight or an activation is not finite either"
+    )]
+    NotFinite {
+        /// Index of the request.
+        request: usize,
+        /// Tokens before the one that was to be sampled.
+        position: usize,
+    },
+    /// The cache would not fit into memory.
+    #[error(
+        "{rows} rows at a time need {needed_mb} MB of key-value cache, {available_mb} MB are available; decode fewer rows at \
+         a time (evaluation.batch_size), or shorter ones (sampling.max_new_tokens)"
+    )]
+    Memory {
+        /// Rows decoded together.
+        rows: usize,
+        /// Megabytes of the cache.
+        needed_mb: u64,
+        /// Megabytes that the system would give.
+        available_mb: u64,
+    },
+    /// The cache ran out of blocks.
+    #[error("the key-value cache has no free block; this is a bug in its accounting")]
+    NoRoom,
+    /// The model cannot be packed.
+    #[error(transparent)]
+    Fused(#[from] FusedError),
 }
 
 /// Decodes all requests; the result has one entry a request, each with one [`Sampled`] a segment reached (a truncated
@@ -62,13 +112,28 @@ pub fn decode(
     model: &Transformer,
     requests: &[Request],
     options: &DecodeOptions,
-) -> Vec<Vec<Sampled>> {
+) -> Result<Vec<Vec<Sampled>>, DecodeError> {
     gauntlet_shim::inference_mode(|| {
-        requests
-            .chunks(options.batch_size.max(1))
-            .flat_map(|chunk| decode_batch(model, chunk, options))
-            .collect()
+        let mut decoded = Vec::with_capacity(requests.len());
+        for chunk in requests.chunks(options.batch_size.max(1)) {
+            let first = decoded.len();
+            decoded.extend(decode_batch(model, chunk, options).map_err(|e| e.behind(first))?);
+        }
+        Ok(decoded)
     })
+}
+
+impl DecodeError {
+    /// The same error, of a batch that begins at request `first`.
+    fn behind(self, first: usize) -> Self {
+        match self {
+            Self::NotFinite { request, position } => Self::NotFinite {
+                request: first + request,
+                position,
+            },
+            other => other,
+        }
+    }
 }
 
 struct Row<'a> {
@@ -83,12 +148,28 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
+    fn finished(&self) -> bool {
+        let truncated = self.done.last().is_some_and(|s| s.truncated);
+        truncated || self.done.len() == self.request.segments.len()
+    }
+
+    /// Prompt and samples so far.
+    fn history(&self) -> Vec<u32> {
+        let done = self.done.iter().flat_map(|s| &s.tokens);
+        let prompt = self.request.prompt.iter();
+        prompt
+            .chain(done)
+            .chain(&self.current.tokens)
+            .copied()
+            .collect()
+    }
+
     /// Takes the token drawn for this row and says what to feed next; `None` once the row is complete.
     fn next_token(
         &mut self,
         drawn: u32,
         logprob: f32,
-        end_token: u32,
+        options: &DecodeOptions,
         longest: i64,
     ) -> Option<u32> {
         if let Some(token) = self.forced.pop_front() {
@@ -98,7 +179,7 @@ impl Row<'_> {
         self.current.tokens.push(drawn);
         self.current.logprobs.push(logprob);
         let limit = self.request.segments[self.done.len()].max_new_tokens;
-        let ended = drawn == end_token;
+        let ended = drawn == options.end_token || options.stops_at(&self.current.tokens);
         if !ended && self.current.tokens.len() < limit && self.length + 1 < longest {
             return Some(drawn);
         }
@@ -125,7 +206,7 @@ fn decode_batch(
     model: &Transformer,
     requests: &[Request],
     options: &DecodeOptions,
-) -> Vec<Vec<Sampled>> {
+) -> Result<Vec<Vec<Sampled>>, DecodeError> {
     let mut results: Vec<Vec<Sampled>> = vec![Vec::new(); requests.len()];
     let mut rows: Vec<Row> = requests
         .iter()
@@ -142,7 +223,7 @@ fn decode_batch(
         })
         .collect();
     if rows.is_empty() {
-        return results;
+        return Ok(results);
     }
     let longest = model.config().max_position_embeddings;
     // A prompt that leaves no room to sample is reported as truncated at once.
@@ -157,7 +238,7 @@ fn decode_batch(
         fits
     });
     if rows.is_empty() {
-        return results;
+        return Ok(results);
     }
     let (mut state, mut logits) = Batch::prefill(model, &rows);
     loop {
@@ -165,18 +246,36 @@ fn decode_batch(
             .iter()
             .map(|row| row.request.key.uniform(row.sampled_tokens))
             .collect();
-        let (tokens, logprobs) = sample(&logits, options.temperature, &uniforms);
+        let (tokens, logprobs) = if options.filters.is_off() {
+            sample(&logits, options.temperature, &uniforms)
+        } else {
+            let histories: Vec<Vec<u32>> = rows.iter().map(Row::history).collect();
+            let histories: Vec<&[u32]> = histories.iter().map(Vec::as_slice).collect();
+            let filters = &options.filters;
+            draw(&logits, options.temperature, filters, &histories, &uniforms)
+                .into_iter()
+                .unzip()
+        };
+        // A finished row that was not dropped yet is fed nothing that counts.
+        let broken = rows
+            .iter()
+            .zip(&logprobs)
+            .find(|(row, logprob)| logprob.is_nan() && !row.finished());
+        if let Some((row, _)) = broken {
+            return Err(DecodeError::NotFinite {
+                request: row.index,
+                position: row.length as usize,
+            });
+        }
         let feed: Vec<Option<u32>> = rows
             .iter_mut()
             .zip(tokens.iter().zip(&logprobs))
             .map(|(row, (token, logprob))| {
                 // A row that is complete but not yet dropped stays complete.
-                if row.done.last().is_some_and(|s| s.truncated)
-                    || row.done.len() == row.request.segments.len()
-                {
+                if row.finished() {
                     return None;
                 }
-                row.next_token(*token, *logprob, options.end_token, longest)
+                row.next_token(*token, *logprob, options, longest)
             })
             .collect();
         let active: Vec<i64> = (0i64..)
@@ -208,7 +307,7 @@ fn decode_batch(
     for row in rows {
         results[row.index] = row.done;
     }
-    results
+    Ok(results)
 }
 
 /// The tensors of a batch in flight.
@@ -266,7 +365,7 @@ impl Batch {
         // A padding query sees its own column, since a row of minus infinities has no softmax; nobody reads it.
         let own = Tensor::eye(t, (Kind::Bool, device));
         let prefill_mask = (causal + mask.narrow(3, 0, t)).masked_fill(&own, 0.0);
-        let mut cache = KvCache::new(model.config(), u, capacity, device);
+        let mut cache = KvCache::new(model.config(), u, capacity, (model.compute_kind(), device));
         let hidden = model.forward_cached(&tokens, &positions, &prefill_mask, &mut cache);
         let last = model.logits(&hidden.select(1, t - 1));
         let parents = Tensor::from_slice(&parents).to_device(device);
@@ -350,6 +449,8 @@ mod tests {
         temperature: 1.0,
         end_token: 2,
         batch_size: 16,
+        filters: Filters::OFF,
+        stop: None,
     };
 
     /// The whole sequence a row ended with.
@@ -368,7 +469,10 @@ mod tests {
         let requests: Vec<Request> = (0..6u64)
             .map(|i| request(&[5, 6, 7, 8][..1 + i as usize % 4], i, 3))
             .collect();
-        for (request, sampled) in requests.iter().zip(decode(&model, &requests, &OPTIONS)) {
+        for (request, sampled) in requests
+            .iter()
+            .zip(decode(&model, &requests, &OPTIONS).unwrap())
+        {
             let tokens = sequence(request, &sampled);
             let input = Tensor::from_slice(&tokens).view([1, -1]);
             let log_probs = model
@@ -395,9 +499,9 @@ mod tests {
         let requests: Vec<Request> = (0..5u64)
             .map(|i| request(&[5, 6, 7][..1 + i as usize % 3], i, 2))
             .collect();
-        let together = decode(&model, &requests, &OPTIONS);
+        let together = decode(&model, &requests, &OPTIONS).unwrap();
         for (request, sampled) in requests.iter().zip(&together) {
-            let alone = decode(&model, std::slice::from_ref(request), &OPTIONS);
+            let alone = decode(&model, std::slice::from_ref(request), &OPTIONS).unwrap();
             let tokens = |s: &[Sampled]| s.iter().map(|s| s.tokens.clone()).collect::<Vec<_>>();
             assert_eq!(tokens(&alone[0]), tokens(sampled));
         }
@@ -412,12 +516,12 @@ mod tests {
             end_token: u32::MAX,
             ..OPTIONS
         };
-        let sampled = &decode(&model, &[long], &never)[0];
+        let sampled = &decode(&model, &[long], &never).unwrap()[0];
         assert_eq!(
             (sampled.len(), sampled[0].tokens.len(), sampled[0].truncated),
             (1, 1, true)
         );
         let too_long = request(&[5; 64], 0, 1);
-        assert!(decode(&model, &[too_long], &never)[0][0].truncated);
+        assert!(decode(&model, &[too_long], &never).unwrap()[0][0].truncated);
     }
 }

@@ -20,10 +20,15 @@ pub struct LayerCache<'a> {
 }
 
 impl KvCache {
-    /// An empty cache for `batch` rows and `capacity` columns.
-    pub fn new(config: &ModelConfig, batch: i64, capacity: i64, device: Device) -> Self {
+    /// An empty cache for `batch` rows and `capacity` columns, of the kind of the model's hidden states.
+    pub fn new(
+        config: &ModelConfig,
+        batch: i64,
+        capacity: i64,
+        (kind, device): (Kind, Device),
+    ) -> Self {
         let shape = [batch, config.num_key_value_heads, capacity, config.head_dim];
-        let empty = || Tensor::zeros(shape, (Kind::Float, device));
+        let empty = || Tensor::zeros(shape, (kind, device));
         Self {
             layers: (0..config.num_hidden_layers)
                 .map(|_| (empty(), empty()))

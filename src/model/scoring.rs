@@ -6,7 +6,9 @@ use std::ops::Range;
 
 use tch::{Kind, Tensor};
 
-use super::transformer::Transformer;
+use super::packed::{self, ChunkLoss};
+use super::sampling::DrawKey;
+use super::transformer::{Batching, Transformer};
 
 /// A sequence and the part of it that is scored: `tokens[range]`, each predicted from what precedes it.
 #[derive(Clone, Debug)]
@@ -35,6 +37,10 @@ fn padded_forward(model: &Transformer, sequences: &[&[u32]]) -> (Tensor, usize) 
 /// Logits `[M, V]` that predict the scored tokens, and those tokens `[M]` (int64), in the order of `spans`. The output head
 /// runs on the scored positions only.
 pub fn span_logits(model: &Transformer, spans: &[Span]) -> (Tensor, Tensor) {
+    if let Batching::Packed { .. } = model.batching() {
+        let (rows, targets) = packed::scored_hidden(model, spans);
+        return (model.logits(&rows).to_kind(Kind::Float), targets);
+    }
     let sequences: Vec<&[u32]> = spans.iter().map(|span| span.tokens).collect();
     let (hidden, longest) = padded_forward(model, &sequences);
     let mut at = Vec::new();
@@ -52,17 +58,66 @@ pub fn span_logits(model: &Transformer, spans: &[Span]) -> (Tensor, Tensor) {
     (model.logits(&rows), on_device(&targets))
 }
 
-/// Log-probabilities `[M]` of the scored tokens at `temperature`.
-pub fn span_logprobs(model: &Transformer, spans: &[Span], temperature: f64) -> Tensor {
-    let (logits, targets) = span_logits(model, spans);
-    let log_probs = (logits / temperature).log_softmax(-1, Kind::Float);
-    log_probs
+/// Forward and backward of a loss on the scored tokens. `loss` takes logits `[m, V]`, targets `[m]` and which of the M
+/// scored tokens these are; it is called once, or for one chunk after another, as the model's [`Batching`] says, and the
+/// gradient of the sum of what it returns is added to the trainable weights.
+pub fn span_backward(model: &Transformer, spans: &[Span], loss: &mut ChunkLoss) {
+    match model.batching() {
+        Batching::Packed { checkpointing } => {
+            // Dropout is a function of the sequences, so that a resumed run drops what it would have dropped.
+            let tokens = spans.iter().flat_map(|span| span.tokens);
+            let key = tokens.fold(DrawKey::new(spans.len() as u64), |key, token| {
+                key.with(u64::from(*token))
+            });
+            model.training(key.value() >> 1, || {
+                packed::backward(model, spans, checkpointing, loss);
+            });
+        }
+        Batching::Padded => {
+            let (logits, targets) = span_logits(model, spans);
+            let scored = targets.size()[0] as usize;
+            loss(&logits, &targets, 0..scored).backward();
+        }
+    }
+}
+
+/// Log-probabilities `[m]` of `targets` `[m]` under `logits` `[m, V]` at `temperature`.
+pub fn logprobs_of(logits: &Tensor, targets: &Tensor, temperature: f64) -> Tensor {
+    (logits / temperature)
+        .log_softmax(-1, Kind::Float)
         .gather(1, &targets.unsqueeze(1), false)
         .squeeze_dim(1)
 }
 
+/// Log-probabilities `[M]` of the scored tokens at `temperature`.
+pub fn span_logprobs(model: &Transformer, spans: &[Span], temperature: f64) -> Tensor {
+    if let Batching::Packed { .. } = model.batching() {
+        let (rows, targets) = packed::scored_hidden(model, spans);
+        let chunks = packed::chunks(targets.size()[0]).map(|(start, length)| {
+            let logits = model.logits(&rows.narrow(0, start, length));
+            let targets = targets.narrow(0, start, length);
+            logprobs_of(&logits.to_kind(Kind::Float), &targets, temperature)
+        });
+        return Tensor::cat(&chunks.collect::<Vec<_>>(), 0);
+    }
+    let (logits, targets) = span_logits(model, spans);
+    logprobs_of(&logits, &targets, temperature)
+}
+
 /// Hidden states `[B, C]` at the last token of each sequence.
 pub fn last_hidden(model: &Transformer, sequences: &[&[u32]]) -> Tensor {
+    if let Batching::Packed { .. } = model.batching() {
+        // The position that would predict a token behind the last one.
+        let padded: Vec<Vec<u32>> = sequences.iter().map(|s| [s, &[0][..]].concat()).collect();
+        let spans: Vec<Span> = padded
+            .iter()
+            .map(|tokens| Span {
+                tokens,
+                range: tokens.len() - 1..tokens.len(),
+            })
+            .collect();
+        return packed::scored_hidden(model, &spans).0.to_kind(Kind::Float);
+    }
     let (hidden, longest) = padded_forward(model, sequences);
     let at: Vec<i64> = sequences
         .iter()

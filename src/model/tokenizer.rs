@@ -74,6 +74,12 @@ impl Tokenizer {
             .ok_or_else(|| TokenizerError::MissingToken(token.to_owned()))
     }
 
+    /// Whether `text` is one token that stands outside the vocabulary of plain text.
+    pub fn is_special(&self, text: &str) -> bool {
+        let added = self.inner.get_added_vocabulary();
+        added.is_special_token(text)
+    }
+
     /// Token ids of `text`; special tokens in it are recognised.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = self.inner.encode_fast(text, false);

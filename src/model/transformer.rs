@@ -3,58 +3,64 @@
 //! Shape legend: B batch, T time (positions of this call), S cached positions, H query heads, K key-value heads,
 //! D width of a head, C hidden size, V vocabulary.
 
-use std::sync::{Mutex, PoisonError};
+use std::cell::Cell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tch::{Device, IndexOp, Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::config::ModelConfig;
-use super::kv_cache::{KvCache, LayerCache};
+use super::kv_cache::KvCache;
+use super::layers::{Attention, Layer, Linear, rotate};
+use super::lora::{Adapter, LoraConfig, cast};
+use super::rope;
 
-/// A projection with an optional bias.
-struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
+/// How sequences go through a model in training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batching {
+    /// One row a sequence, padded to the longest, the head in one piece: for small models.
+    Padded,
+    /// All sequences behind one another with block-diagonal attention, the head in chunks: for large models.
+    Packed {
+        /// Whether activations within blocks are computed again in the backward pass instead of kept.
+        checkpointing: bool,
+    },
 }
 
-impl Linear {
-    fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, self.bias.as_ref())
-    }
-}
-
-struct Layer {
-    input_norm: Tensor,
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    o_proj: Tensor,
-    post_norm: Tensor,
-    gate_proj: Tensor,
-    up_proj: Tensor,
-    down_proj: Tensor,
-}
-
-/// A Llama-style language model: weights under their published names, and the forward pass.
+/// A language model of the Llama family: weights under their published names, and the forward pass.
 pub struct Transformer {
     config: ModelConfig,
     /// Name and tensor in the order of the state dict. The layers hold shallow clones of the same storages.
     parameters: Vec<(String, Tensor)>,
-    embed_tokens: Tensor,
-    layers: Vec<Layer>,
-    norm: Tensor,
-    lm_head: Tensor,
+    /// The adapter with its weights by PEFT's names, if there is one; the parameters are frozen then.
+    lora: Option<(LoraConfig, Vec<(String, Tensor)>)>,
+    pub(super) embed_tokens: Tensor,
+    pub(super) layers: Vec<Layer>,
+    pub(super) norm: Tensor,
+    pub(super) lm_head: Tensor,
     /// Rotary tables, each of shape `[max_position_embeddings, D]`.
-    cos_sin: (Tensor, Tensor),
+    pub(super) cos_sin: (Tensor, Tensor),
+    /// Kind of the hidden states; weights of another kind are cast where they are used.
+    compute: Kind,
+    /// How sequences go through it in training.
+    batching: Batching,
+    /// Whether dropout is on.
+    train: Cell<bool>,
+}
+
+/// LibTorch's generator is the process's: two threads that draw at once would share one stream. Seeds it, and keeps it
+/// until the guard is dropped.
+pub(super) fn seeded(seed: u64) -> MutexGuard<'static, ()> {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    tch::manual_seed(seed as i64);
+    alone
 }
 
 impl Transformer {
     /// Freshly initialised weights: normal with `deviation`, the two projections that write to the residual stream
     /// divided by sqrt(2 layers) (GPT-2, section 2.3), norms at one. Draws from LibTorch's generator, seeded by `seed`.
     pub fn init(config: &ModelConfig, deviation: f64, seed: u64, device: Device) -> Self {
-        // LibTorch's generator is the process's: two threads that draw at once would share one stream.
-        static GENERATOR: Mutex<()> = Mutex::new(());
-        let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-        tch::manual_seed(seed as i64);
+        let _alone = seeded(seed);
         let residual = deviation / ((2 * config.num_hidden_layers) as f64).sqrt();
         let weights = config
             .weight_shapes()
@@ -78,11 +84,67 @@ impl Transformer {
     }
 
     /// Builds the model on given weights, which must be exactly [`ModelConfig::weight_shapes`] in that order
-    /// (checkpoint loading compares names and shapes before it comes here).
+    /// (checkpoint loading compares names and shapes before it comes here). All of them take gradients.
     pub fn from_weights(
         config: &ModelConfig,
         weights: Vec<(String, Tensor)>,
         device: Device,
+    ) -> Self {
+        Self::build(config, weights, None, device, true)
+    }
+
+    /// The same with weights that take no gradient.
+    pub fn frozen(config: &ModelConfig, weights: Vec<(String, Tensor)>, device: Device) -> Self {
+        Self::build(config, weights, None, device, false)
+    }
+
+    /// A model on the frozen weights of this one, which it shares, with an adapter that takes gradients. `weights` are
+    /// those of [`LoraConfig::weight_shapes`], in that order.
+    pub fn with_adapter(&self, lora: LoraConfig, weights: Vec<(String, Tensor)>) -> Self {
+        let device = self.device();
+        let weights = weights
+            .into_iter()
+            .map(|(name, t)| {
+                (
+                    name,
+                    t.to_device(device).contiguous().set_requires_grad(true),
+                )
+            })
+            .collect();
+        let shared = self.shared_parameters();
+        Self {
+            compute: self.compute,
+            batching: self.batching,
+            ..Self::build(&self.config, shared, Some((lora, weights)), device, false)
+        }
+    }
+
+    /// A model on the same weights, without an adapter, that takes no gradient.
+    pub fn share(&self) -> Self {
+        Self {
+            compute: self.compute,
+            batching: self.batching,
+            ..Self::build(
+                &self.config,
+                self.shared_parameters(),
+                None,
+                self.device(),
+                false,
+            )
+        }
+    }
+
+    fn shared_parameters(&self) -> Vec<(String, Tensor)> {
+        let share = |(name, t): &(String, Tensor)| (name.clone(), t.detach());
+        self.parameters.iter().map(share).collect()
+    }
+
+    fn build(
+        config: &ModelConfig,
+        weights: Vec<(String, Tensor)>,
+        lora: Option<(LoraConfig, Vec<(String, Tensor)>)>,
+        device: Device,
+        trainable: bool,
     ) -> Self {
         let parameters: Vec<(String, Tensor)> = weights
             .into_iter()
@@ -92,10 +154,21 @@ impl Transformer {
                     tensor
                         .to_device(device)
                         .contiguous()
-                        .set_requires_grad(true),
+                        .set_requires_grad(trainable),
                 )
             })
             .collect();
+        let mut adapters = lora.iter().flat_map(|(_, weights)| {
+            let pairs = weights.iter().map(|(_, t)| t.shallow_clone());
+            pairs.collect::<Vec<_>>()
+        });
+        let adapted = |target: &str| {
+            let (lora, _) = lora.as_ref()?;
+            lora.target_modules
+                .iter()
+                .any(|t| t == target)
+                .then_some(lora)
+        };
         let mut remaining = parameters.iter().map(|(_, tensor)| tensor.shallow_clone());
         let mut next = || {
             remaining
@@ -104,25 +177,34 @@ impl Transformer {
         };
         let embed_tokens = next();
         let layers = (0..config.num_hidden_layers)
-            .map(|_| Layer {
-                input_norm: next(),
-                q_proj: Linear {
-                    weight: next(),
-                    bias: config.attention_bias.then(&mut next),
-                },
-                k_proj: Linear {
-                    weight: next(),
-                    bias: config.attention_bias.then(&mut next),
-                },
-                v_proj: Linear {
-                    weight: next(),
-                    bias: config.attention_bias.then(&mut next),
-                },
-                o_proj: next(),
-                post_norm: next(),
-                gate_proj: next(),
-                up_proj: next(),
-                down_proj: next(),
+            .map(|_| {
+                // Called in the order of weight_shapes.
+                let mut linear =
+                    |target: &str, bias: bool, next: &mut dyn FnMut() -> Tensor| Linear {
+                        weight: next(),
+                        bias: bias.then(&mut *next),
+                        adapter: adapted(target).map(|lora| {
+                            let mut factor = || adapters.next().expect("two factors a target");
+                            Adapter {
+                                a: factor(),
+                                b: factor(),
+                                scale: lora.scale(),
+                                dropout: lora.lora_dropout,
+                            }
+                        }),
+                    };
+                Layer {
+                    input_norm: next(),
+                    q_proj: linear("q_proj", config.attention_bias, &mut next),
+                    k_proj: linear("k_proj", config.attention_bias, &mut next),
+                    v_proj: linear("v_proj", config.attention_bias, &mut next),
+                    o_proj: linear("o_proj", config.output_bias(), &mut next),
+                    qk_norm: config.qk_norm().then(|| (next(), next())),
+                    post_norm: next(),
+                    gate_proj: linear("gate_proj", false, &mut next),
+                    up_proj: linear("up_proj", false, &mut next),
+                    down_proj: linear("down_proj", false, &mut next),
+                }
             })
             .collect();
         let norm = next();
@@ -131,14 +213,31 @@ impl Transformer {
         } else {
             next()
         };
+        drop(adapters);
+        let compute = embed_tokens.kind();
         Self {
-            cos_sin: rotary_tables(config, device),
+            cos_sin: rope::tables(config, device),
             config: config.clone(),
             parameters,
+            lora,
             embed_tokens,
             layers,
             norm,
             lm_head,
+            compute,
+            batching: Batching::Padded,
+            train: Cell::new(false),
+        }
+    }
+
+    /// The same model with hidden states of `compute` and training passes as `batching` says. With weights in `f32` and
+    /// hidden states in bf16, the weights are the masters of what is computed with.
+    #[must_use]
+    pub fn running(self, compute: Kind, batching: Batching) -> Self {
+        Self {
+            compute,
+            batching,
+            ..self
         }
     }
 
@@ -152,23 +251,86 @@ impl Transformer {
         self.embed_tokens.device()
     }
 
-    /// Weights by published name, in the order of the state dict.
+    /// Kind of the hidden states.
+    pub fn compute_kind(&self) -> Kind {
+        self.compute
+    }
+
+    /// How sequences go through it in training.
+    pub fn batching(&self) -> Batching {
+        self.batching
+    }
+
+    /// Weights by published name, in the order of the state dict; an adapter is apart.
     pub fn parameters(&self) -> &[(String, Tensor)] {
         &self.parameters
     }
 
-    /// A copy that shares nothing with this model and takes no gradient: the frozen KL anchor.
+    /// The adapter and its weights.
+    pub fn lora(&self) -> Option<(&LoraConfig, &[(String, Tensor)])> {
+        self.lora.as_ref().map(|(lora, weights)| (lora, &**weights))
+    }
+
+    /// What training changes: the adapter's weights where there is one, else all.
+    pub fn trainable(&self) -> &[(String, Tensor)] {
+        self.lora
+            .as_ref()
+            .map_or(&self.parameters, |(_, weights)| weights)
+    }
+
+    /// All weights by published name, adapters merged in, without a graph.
+    pub fn merged(&self) -> Vec<(String, Tensor)> {
+        let mut merged = self.shared_parameters();
+        for (index, layer) in self.layers.iter().enumerate() {
+            for (name, linear) in layer.linears() {
+                if linear.adapter.is_none() {
+                    continue;
+                }
+                let name = format!("model.layers.{index}.{name}.weight");
+                let entry = merged.iter_mut().find(|(n, _)| *n == name);
+                entry.expect("a layer's weight is a parameter").1 = linear.merged();
+            }
+        }
+        merged
+    }
+
+    /// Switches dropout on until the guard's closure returns; the stream of masks is `seed`'s.
+    pub fn training<T>(&self, seed: u64, f: impl FnOnce() -> T) -> T {
+        let drops = self
+            .lora
+            .as_ref()
+            .is_some_and(|(l, _)| l.lora_dropout > 0.0);
+        if !drops {
+            return f();
+        }
+        let _alone = seeded(seed);
+        self.train.set(true);
+        let result = f();
+        self.train.set(false);
+        result
+    }
+
+    /// A model that takes no gradient and does not change when this one is trained: the frozen KL anchor. The weights
+    /// below an adapter do not change, so they are shared.
     pub fn frozen_copy(&self) -> Self {
+        if let Some((lora, weights)) = &self.lora {
+            let weights = weights.iter().map(|(n, t)| (n.clone(), t.detach().copy()));
+            let copy = self.with_adapter(lora.clone(), weights.collect());
+            for (_, tensor) in copy.trainable() {
+                let _ = tensor.set_requires_grad(false);
+            }
+            return copy;
+        }
         let weights = self
             .parameters
             .iter()
             .map(|(name, t)| (name.clone(), t.detach().copy()))
             .collect();
-        let copy = Self::from_weights(&self.config, weights, self.device());
-        for (_, tensor) in &copy.parameters {
-            let _ = tensor.set_requires_grad(false);
+        Self {
+            compute: self.compute,
+            batching: self.batching,
+            ..Self::frozen(&self.config, weights, self.device())
         }
-        copy
     }
 
     /// Hidden states `[B, T, C]` of right-padded `tokens` `[B, T]` (int64). Padding may hold any token: attention is causal,
@@ -176,12 +338,12 @@ impl Transformer {
     pub fn forward(&self, tokens: &Tensor) -> Tensor {
         let time = tokens.size()[1];
         let rotary = (
-            self.cos_sin.0.narrow(0, 0, time),
-            self.cos_sin.1.narrow(0, 0, time),
+            cast(&self.cos_sin.0.narrow(0, 0, time), self.compute),
+            cast(&self.cos_sin.1.narrow(0, 0, time), self.compute),
         );
         let mut hidden = self.embed(tokens);
         for layer in &self.layers {
-            hidden = self.block(layer, hidden, &rotary, None, None);
+            hidden = self.block(layer, hidden, &rotary, Attention::Causal);
         }
         self.final_norm(&hidden)
     }
@@ -195,109 +357,81 @@ impl Transformer {
         mask: &Tensor,
         cache: &mut KvCache,
     ) -> Tensor {
-        // [B, T, D] -> [B, 1, T, D], to broadcast over heads.
-        let table = |t: &Tensor| {
-            let (b, n) = positions.size2().expect("positions have two dimensions");
-            t.index_select(0, &positions.view([-1]))
-                .view([b, 1, n, self.config.head_dim])
-        };
-        let rotary = (table(&self.cos_sin.0), table(&self.cos_sin.1));
+        let mask = cast(mask, self.compute);
+        let rotary = self.rotary_at(positions);
         let mut hidden = self.embed(tokens);
         for (layer, layer_cache) in self.layers.iter().zip(cache.layers_mut()) {
-            hidden = self.block(layer, hidden, &rotary, Some(mask), Some(layer_cache));
+            let attention = Attention::Cached(&mask, layer_cache);
+            hidden = self.block(layer, hidden, &rotary, attention);
         }
         cache.advance(tokens.size()[1]);
         self.final_norm(&hidden)
     }
 
+    /// Rotary tables at `positions` `[B, T]`, each `[B, 1, T, D]`, to broadcast over heads.
+    pub(super) fn rotary_at(&self, positions: &Tensor) -> (Tensor, Tensor) {
+        let table = |t: &Tensor| {
+            let (b, n) = positions.size2().expect("positions have two dimensions");
+            let rows = t.index_select(0, &positions.view([-1]));
+            cast(&rows.view([b, 1, n, self.config.head_dim]), self.compute)
+        };
+        (table(&self.cos_sin.0), table(&self.cos_sin.1))
+    }
+
     /// Logits `[.., V]` of hidden states `[.., C]`.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
-        hidden.linear(&self.lm_head, None::<Tensor>)
+        hidden.linear(&cast(&self.lm_head, hidden.kind()), None::<Tensor>)
     }
 
-    fn embed(&self, tokens: &Tensor) -> Tensor {
-        Tensor::embedding(&self.embed_tokens, tokens, -1, false, false)
+    pub(super) fn embed(&self, tokens: &Tensor) -> Tensor {
+        let embedded = Tensor::embedding(&self.embed_tokens, tokens, -1, false, false);
+        cast(&embedded, self.compute)
     }
 
-    fn final_norm(&self, hidden: &Tensor) -> Tensor {
+    pub(super) fn final_norm(&self, hidden: &Tensor) -> Tensor {
         self.rms_norm(hidden, &self.norm)
     }
 
+    /// RMSNorm over the last dimension (Zhang and Sennrich 2019).
     fn rms_norm(&self, x: &Tensor, weight: &Tensor) -> Tensor {
-        x.rms_norm(
-            self.config.hidden_size,
-            Some(weight),
-            self.config.rms_norm_eps,
-        )
+        let weight = cast(weight, x.kind());
+        x.rms_norm(weight.size(), Some(&weight), self.config.rms_norm_eps)
     }
 
-    fn block(
+    pub(super) fn block(
         &self,
         layer: &Layer,
         hidden: Tensor,
         rotary: &(Tensor, Tensor),
-        mask: Option<&Tensor>,
-        cache: Option<LayerCache<'_>>,
+        attention: Attention,
     ) -> Tensor {
         let c = &self.config;
+        let train = self.train.get();
         let (b, t) = (hidden.size()[0], hidden.size()[1]);
         let x = self.rms_norm(&hidden, &layer.input_norm);
-        let heads = |projection: &Linear, n: i64| {
-            projection
-                .forward(&x)
-                .view([b, t, n, c.head_dim])
-                .transpose(1, 2)
-        };
-        let q = rotate(&heads(&layer.q_proj, c.num_attention_heads), rotary);
-        let mut k = rotate(&heads(&layer.k_proj, c.num_key_value_heads), rotary);
-        let mut v = heads(&layer.v_proj, c.num_key_value_heads);
-        if let Some(cache) = cache {
-            (k, v) = cache.append(&k, &v);
-        }
-        let grouped = c.num_key_value_heads != c.num_attention_heads;
-        let attended = Tensor::scaled_dot_product_attention(
-            &q,
-            &k,
-            &v,
-            mask,
-            0.0,
-            mask.is_none(),
-            None,
-            grouped,
+        let heads =
+            |projection: &Linear, n: i64| projection.forward(&x, train).view([b, t, n, c.head_dim]);
+        let (q, k) = (
+            heads(&layer.q_proj, c.num_attention_heads),
+            heads(&layer.k_proj, c.num_key_value_heads),
         );
-        let attended = attended
-            .transpose(1, 2)
-            .reshape([b, t, c.num_attention_heads * c.head_dim]);
-        let hidden = hidden + attended.linear(&layer.o_proj, None::<Tensor>);
+        let (q, k) = match &layer.qk_norm {
+            Some((q_norm, k_norm)) => (self.rms_norm(&q, q_norm), self.rms_norm(&k, k_norm)),
+            None => (q, k),
+        };
+        let q = rotate(&q.transpose(1, 2), rotary);
+        let k = rotate(&k.transpose(1, 2), rotary);
+        let v = heads(&layer.v_proj, c.num_key_value_heads).transpose(1, 2);
+        let attended = attention.attend(&q, k, v).transpose(1, 2).reshape([
+            b,
+            t,
+            c.num_attention_heads * c.head_dim,
+        ]);
+        let hidden = hidden + layer.o_proj.forward(&attended, train);
         let x = self.rms_norm(&hidden, &layer.post_norm);
-        let gated = x.linear(&layer.gate_proj, None::<Tensor>).silu()
-            * x.linear(&layer.up_proj, None::<Tensor>);
-        hidden + gated.linear(&layer.down_proj, None::<Tensor>)
+        let gated = layer.gate_proj.forward(&x, train).silu() * layer.up_proj.forward(&x, train);
+        hidden + layer.down_proj.forward(&gated, train)
     }
-}
-
-/// cos and sin of position times frequency, each `[max_position_embeddings, D]` with the halves repeated
-/// (RoFormer, arXiv 2104.09864, in the half-rotation layout of the published Llama weights).
-fn rotary_tables(config: &ModelConfig, device: Device) -> (Tensor, Tensor) {
-    let half = config.head_dim / 2;
-    let exponent =
-        Tensor::arange(half, (Kind::Double, Device::Cpu)) * (2.0 / config.head_dim as f64);
-    let inverse_frequency = (exponent * -config.rope_theta.ln()).exp();
-    let positions = Tensor::arange(config.max_position_embeddings, (Kind::Double, Device::Cpu));
-    let angles = positions.outer(&inverse_frequency);
-    let angles = Tensor::cat(&[&angles, &angles], 1);
-    let table = |t: Tensor| t.to_kind(Kind::Float).to_device(device);
-    (table(angles.cos()), table(angles.sin()))
-}
-
-/// Applies rotary positions to `x` `[B, H, T, D]`.
-fn rotate(x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Tensor {
-    let half = x.size()[3] / 2;
-    let rotated = Tensor::cat(
-        &[x.i((.., .., .., half..)).neg(), x.i((.., .., .., ..half))],
-        3,
-    );
-    x * cos + rotated * sin
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::encoding::EncodingError;
 use crate::metrics::LogError;
 use crate::mistake_book::MistakeBookError;
 use crate::model::config::ModelConfigError;
+use crate::model::pretrained::LoadError;
 use crate::optimizer::OptimizerError;
 use crate::problems::ProblemError;
 use crate::problems::ground::GroundError;
@@ -35,6 +36,15 @@ pub enum TrainError {
     /// The architecture is impossible.
     #[error(transparent)]
     Model(#[from] ModelConfigError),
+    /// A published model cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A published model does not go with the run.
+    #[error("{0}")]
+    Base(String),
+    /// A player cannot be exported.
+    #[error("export: {0}")]
+    Export(String),
     /// The optimizer refuses a step or a state.
     #[error(transparent)]
     Optimizer(#[from] OptimizerError),

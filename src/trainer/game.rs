@@ -13,6 +13,7 @@ use crate::stage::Stage;
 use crate::update::{PolicyOptions, judge, reinforce};
 
 use super::TrainError;
+use super::base::with_mismatch;
 use super::play::{Round, Table};
 use super::scoring::{
     Batch, Scales, ScoredRound, estimate_groups, kill_rate, pass_rate, set_wins, validity, wins,
@@ -244,10 +245,12 @@ impl Session<'_> {
             &batch.sequences,
             &options,
         );
+        let report = with_mismatch(report, &metrics)?;
         let norm = self
             .players
             .generator_optimizer
             .step(self.config.optimizer.learning_rate)?;
+        self.players.generator.rollouts.refresh();
         self.state.generator.updates += 1;
         Ok(report
             .with("kl", metrics.kl / metrics.tokens.max(1) as f64)
@@ -284,6 +287,7 @@ impl Session<'_> {
             &batch.sequences,
             &options,
         );
+        report = with_mismatch(report, &metrics)?;
         if !examples.is_empty() {
             let nats = judge(
                 &self.players.discriminator,
@@ -296,6 +300,7 @@ impl Session<'_> {
             .players
             .discriminator_optimizer
             .step(self.config.optimizer.discriminator_learning_rate)?;
+        self.players.discriminator.rollouts.refresh();
         self.state.discriminator.updates += 1;
         Ok(report
             .with("kl", metrics.kl / metrics.tokens.max(1) as f64)

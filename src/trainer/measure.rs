@@ -233,7 +233,7 @@ fn bank_kills(
         sampling.attack_max_new_tokens,
         sampling.temperature,
         config.evaluation.batch_size,
-    );
+    )?;
     let attacks: Vec<_> = sets
         .iter()
         .map(|set| parse_attacks(&set.text, config.game.attacks_per_set))

@@ -8,8 +8,10 @@
 //! Everything drawn is keyed by (seed, role, stage, step, problem, sample), so a run that resumes from any checkpoint
 //! goes on as if it had never stopped.
 
+mod base;
 mod closing;
 mod error;
+pub mod export;
 mod files;
 mod game;
 mod measure;

@@ -23,13 +23,14 @@ use crate::prompts::{Format, Prompts};
 use crate::source::ProblemSource;
 
 use super::TrainError;
+use super::base::{Base, take_template};
 use super::players::{Players, model_config, warmup_options};
 use super::session::Observer;
 use super::state::{CheckpointRef, Phase, TrainerState};
 
 /// Keys of a model that say how it began, not what shape it has: on resuming, weights, tokenizer and prompts are the
 /// checkpoint's.
-const BEGINNINGS: [&str; 3] = ["initializer_range", "tokenizer", "prompts"];
+const BEGINNINGS: [&str; 4] = ["initializer_range", "tokenizer", "prompts", "path"];
 
 /// The device that a checked configuration names.
 pub fn device(name: &str) -> Device {
@@ -116,41 +117,69 @@ pub(super) fn open_encoder(
 pub fn checkpoint_encoder(checkpoint: &Checkpoint) -> Result<PromptEncoder, TrainError> {
     let tokenizer = Tokenizer::from_json(&checkpoint.tokenizer()?)
         .map_err(crate::encoding::EncodingError::from)?;
-    let prompts = Prompts::new(Format::Plain, checkpoint.prompts()?.into_iter().collect());
-    Ok(PromptEncoder::new(
-        tokenizer,
-        prompts.map_err(crate::encoding::EncodingError::from)?,
-    )?)
+    let mut texts = checkpoint.prompts()?.into_iter().collect();
+    let template = take_template(&mut texts)?;
+    let format = match template {
+        Some(_) => Format::Chat,
+        None => Format::Plain,
+    };
+    let prompts = Prompts::new(format, texts).map_err(crate::encoding::EncodingError::from)?;
+    Ok(match template {
+        Some(template) => PromptEncoder::chat(tokenizer, prompts, &template)?,
+        None => PromptEncoder::new(tokenizer, prompts)?,
+    })
 }
+
+/// Where players are made: the device, and the published model they stand on, if there is one.
+pub(super) type Ground<'a> = (Device, Option<&'a Base>);
 
 fn load_generator(
     config: &Config,
     checkpoint: &Checkpoint,
     encoder: &Arc<PromptEncoder>,
-    device: Device,
+    (device, base): Ground,
 ) -> Result<Generator, TrainError> {
+    let file = checkpoint.generator()?;
+    let encoder = Arc::clone(encoder);
+    if let Some(base) = base {
+        let name = checkpoint.path().display().to_string();
+        base.check_same(file.lora_config()?.as_ref(), &name)?;
+        file.check_architecture(&base.trained_shapes())?;
+        return Ok(Generator::new(
+            base.player(file.model_state_dict()?),
+            encoder,
+        ));
+    }
     let vocab = encoder.tokenizer().vocab_size();
     let shape = model_config(&config.generator_model(), vocab);
-    let file = checkpoint.generator()?;
     file.check_architecture(&shape.weight_shapes())?;
-    Ok(Generator {
-        model: Transformer::from_weights(&shape, file.model_state_dict()?, device),
-        encoder: Arc::clone(encoder),
-    })
+    let model = Transformer::from_weights(&shape, file.model_state_dict()?, device);
+    Ok(Generator::new(model, encoder))
 }
 
 fn load_discriminator(
     config: &Config,
     checkpoint: &Checkpoint,
     encoder: &Arc<PromptEncoder>,
-    device: Device,
+    (device, base): Ground,
 ) -> Result<Discriminator, TrainError> {
+    let file = checkpoint.discriminator()?;
+    let encoder = Arc::clone(encoder);
+    if let Some(base) = base {
+        let shapes = Discriminator::with_head(base.trained_shapes(), base.config());
+        file.check_architecture(&shapes)?;
+        let mut weights = file.model_state_dict()?;
+        let head = weights.split_off(weights.len() - 2);
+        return Ok(Discriminator::from_parts(
+            base.player(weights),
+            &head,
+            encoder,
+        ));
+    }
     let vocab = encoder.tokenizer().vocab_size();
     let shape = model_config(&config.discriminator_model(), vocab);
-    let file = checkpoint.discriminator()?;
     file.check_architecture(&Discriminator::weight_shapes(&shape))?;
     let weights = file.model_state_dict()?;
-    let encoder = Arc::clone(encoder);
     Ok(Discriminator::from_weights(
         &shape, weights, device, encoder,
     ))
@@ -161,13 +190,29 @@ pub(super) fn load_players(
     config: &Config,
     checkpoint: &Checkpoint,
     encoder: &Arc<PromptEncoder>,
-    device: Device,
+    ground: Ground,
 ) -> Result<Players, TrainError> {
-    Ok(Players::with_fresh_optimizers(
-        load_generator(config, checkpoint, encoder, device)?,
-        load_discriminator(config, checkpoint, encoder, device)?,
-        warmup_options(config),
-    ))
+    let generator = load_generator(config, checkpoint, encoder, ground)?;
+    let discriminator = load_discriminator(config, checkpoint, encoder, ground)?;
+    Ok(with_optimizers(config, generator, discriminator, ground.1))
+}
+
+fn with_optimizers(
+    config: &Config,
+    generator: Generator,
+    discriminator: Discriminator,
+    base: Option<&Base>,
+) -> Players {
+    let options = warmup_options(config);
+    let players = Players::with_fresh_optimizers(generator, discriminator, options);
+    match base {
+        Some(base) => Players {
+            lora_config: base.lora_json(),
+            ..players
+        }
+        .decoding_as(config),
+        None => players,
+    }
 }
 
 /// The players that a run begins with: those of a checkpoint as far as `init_role` says, else `fresh`.
@@ -176,25 +221,20 @@ pub(super) fn init_players(
     checkpoint: &Checkpoint,
     fresh: Players,
     encoder: &Arc<PromptEncoder>,
-    device: Device,
+    ground: Ground,
 ) -> Result<Players, TrainError> {
     let (generator, discriminator) = match config.checkpoint.init_role {
-        InitRole::Both => return load_players(config, checkpoint, encoder, device),
+        InitRole::Both => return load_players(config, checkpoint, encoder, ground),
         InitRole::Generator => (
-            load_generator(config, checkpoint, encoder, device)?,
+            load_generator(config, checkpoint, encoder, ground)?,
             fresh.discriminator,
         ),
         InitRole::Discriminator => (
             fresh.generator,
-            load_discriminator(config, checkpoint, encoder, device)?,
+            load_discriminator(config, checkpoint, encoder, ground)?,
         ),
     };
-    let options = warmup_options(config);
-    Ok(Players::with_fresh_optimizers(
-        generator,
-        discriminator,
-        options,
-    ))
+    Ok(with_optimizers(config, generator, discriminator, ground.1))
 }
 
 /// Refuses a checkpoint that training cannot go on from with this configuration, every reason named.
@@ -203,7 +243,11 @@ pub(super) fn check_resumable(config: &Config, checkpoint: &Checkpoint) -> Resul
     if checkpoint.manifest().kind == CheckpointKind::Sampler {
         return Err(TrainError::Sampler(name()));
     }
-    let (was, now) = (checkpoint.training_config()?, config.to_json());
+    let file = checkpoint.path().join("training_config.json");
+    let saved = checkpoint.training_config()?;
+    // Keys that the checkpoint's version did not have stand at their defaults.
+    let was = Config::parse(&saved.to_string(), &file, &[]).map_or(saved, |c| c.to_json());
+    let now = config.to_json();
     let mut changes = Vec::new();
     let mut compare = |key: &str, was: Json, now: Json| {
         if was != now {
@@ -215,6 +259,14 @@ pub(super) fn check_resumable(config: &Config, checkpoint: &Checkpoint) -> Resul
         was["run"]["seed"].clone(),
         now["run"]["seed"].clone(),
     );
+    for key in ["lora_rank", "lora_targets"] {
+        let path = format!("training.{key}");
+        compare(
+            &path,
+            was["training"][key].clone(),
+            now["training"][key].clone(),
+        );
+    }
     for player in ["generator", "discriminator"] {
         for key in Config::keys().iter().filter(|key| key.section == player) {
             if BEGINNINGS.contains(&key.name) {

@@ -312,7 +312,7 @@ impl Table<'_> {
             sampling.attack_max_new_tokens,
             sampling.temperature,
             batch,
-        );
+        )?;
         let mut sets = prompts.into_iter().zip(targets).zip(completions).map(
             |(((prompt_tokens, _), (key, target)), completion)| {
                 let attacks = parse_attacks(&completion.text, game.attacks_per_set);

@@ -14,6 +14,8 @@ use crate::model::sampling::DrawKey;
 use crate::model::{ModelConfig, Transformer};
 use crate::optimizer::{AdamW, AdamWOptions, AdamWState, Muon, OptimizerError};
 
+use super::base::{Base, rollouts};
+
 /// Both players, ready to be trained.
 pub struct Players {
     /// First player.
@@ -24,13 +26,21 @@ pub struct Players {
     pub discriminator: Discriminator,
     /// Its optimizer.
     pub discriminator_optimizer: AdamW,
+    /// What checkpoints say of the adapters, where there are any.
+    pub lora_config: Option<Json>,
 }
 
 /// The architecture that a configuration and a tokenizer describe.
 pub fn model_config(model: &Model, vocab_size: usize) -> ModelConfig {
     let int = |n: usize| n as i64;
     ModelConfig {
-        model_type: "llama".into(),
+        // The published family whose biases stand where these do.
+        model_type: if model.attention_bias {
+            "qwen2"
+        } else {
+            "llama"
+        }
+        .into(),
         vocab_size: int(vocab_size),
         hidden_size: int(model.hidden_size),
         intermediate_size: int(model.intermediate_size),
@@ -45,6 +55,8 @@ pub fn model_config(model: &Model, vocab_size: usize) -> ModelConfig {
         rope_theta: model.rope_theta,
         tie_word_embeddings: model.tie_word_embeddings,
         attention_bias: model.attention_bias,
+        rope_scaling: None,
+        eos_token_id: Vec::new(),
     }
 }
 
@@ -76,7 +88,23 @@ pub fn game_options(config: &Config) -> AdamWOptions {
 
 impl Players {
     /// Freshly drawn players; the same seed gives the same weights.
-    pub fn fresh(config: &Config, encoder: &Arc<PromptEncoder>, device: Device) -> Self {
+    pub fn fresh(
+        config: &Config,
+        encoder: &Arc<PromptEncoder>,
+        device: Device,
+        base: Option<&Base>,
+    ) -> Self {
+        if let Some(base) = base {
+            let generator = Generator::new(base.fresh(config, "generator"), Arc::clone(encoder));
+            let trunk = base.fresh(config, "discriminator");
+            let discriminator = Discriminator::new(trunk, Arc::clone(encoder));
+            let options = warmup_options(config);
+            return Self {
+                lora_config: base.lora_json(),
+                ..Self::with_fresh_optimizers(generator, discriminator, options)
+            }
+            .decoding_as(config);
+        }
         let vocab = encoder.tokenizer().vocab_size();
         let key = DrawKey::new(config.run.seed);
         let make = |model: &Model, role: &str| {
@@ -89,10 +117,10 @@ impl Players {
                 device,
             )
         };
-        let generator = Generator {
-            model: make(&config.generator_model(), "generator"),
-            encoder: Arc::clone(encoder),
-        };
+        let generator = Generator::new(
+            make(&config.generator_model(), "generator"),
+            Arc::clone(encoder),
+        );
         let discriminator = Discriminator::new(
             make(&config.discriminator_model(), "discriminator"),
             Arc::clone(encoder),
@@ -107,16 +135,25 @@ impl Players {
         options: AdamWOptions,
     ) -> Self {
         Self {
-            generator_optimizer: AdamW::new(generator.model.parameters(), options),
+            generator_optimizer: AdamW::new(generator.model.trainable(), options),
             discriminator_optimizer: AdamW::new(&discriminator.parameters(), options),
             generator,
             discriminator,
+            lora_config: None,
         }
+    }
+
+    /// Both policies with the decoder that the configuration names.
+    #[must_use]
+    pub fn decoding_as(mut self, config: &Config) -> Self {
+        self.generator.rollouts = rollouts(config);
+        self.discriminator.rollouts = rollouts(config);
+        self
     }
 
     /// Forgets the moments: what the warm-up's gradients were says nothing about the game's.
     pub fn reset_optimizers(&mut self, options: AdamWOptions) {
-        self.generator_optimizer = AdamW::new(self.generator.model.parameters(), options);
+        self.generator_optimizer = AdamW::new(self.generator.model.trainable(), options);
         self.discriminator_optimizer = AdamW::new(&self.discriminator.parameters(), options);
     }
 
@@ -137,7 +174,7 @@ impl Players {
         let weights = self
             .generator
             .model
-            .parameters()
+            .trainable()
             .iter()
             .map(|(n, t)| (n.clone(), t.shallow_clone()))
             .collect();
@@ -150,6 +187,7 @@ impl Players {
             learning_rate,
             metrics,
         )
+        .on(&self.lora_config)
     }
 
     /// The discriminator's state for a checkpoint.
@@ -169,6 +207,21 @@ impl Players {
             learning_rate,
             metrics,
         )
+        .on(&self.lora_config)
+    }
+}
+
+trait OnBase {
+    /// The state with what it says of its adapter.
+    fn on(self, lora_config: &Option<Json>) -> Self;
+}
+
+impl OnBase for PlayerState {
+    fn on(self, lora_config: &Option<Json>) -> Self {
+        Self {
+            lora_config: lora_config.clone(),
+            ..self
+        }
     }
 }
 

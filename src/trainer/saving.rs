@@ -19,6 +19,7 @@ use crate::checkpoint::{
 use crate::config;
 
 use super::TrainError;
+use super::base::kept_texts;
 use super::session::Session;
 use super::state::{CheckpointRef, Progress, TrainerState};
 
@@ -419,7 +420,7 @@ impl Session<'_> {
             trainer_state: serde_json::to_value(&self.state).expect("the state is plain data"),
             mistake_book: self.mistakes.to_jsonl(),
             tokenizer: encoder.tokenizer().json().to_owned(),
-            prompts: encoder.prompts().snapshot().clone().into_iter().collect(),
+            prompts: kept_texts(encoder).into_iter().collect(),
             parent: self.saving.parent.clone(),
             tags: self.state.tags.clone(),
             set_best: plan.set_best,

@@ -23,6 +23,7 @@ use crate::update::imitate;
 use crate::warmup::{DiscriminatorData, generator_batch, learning_rate};
 
 use super::TrainError;
+use super::base::Base;
 use super::files::RunFiles;
 use super::game::StageMeans;
 use super::open::{
@@ -115,16 +116,21 @@ impl<'o> Session<'o> {
             tch::set_num_threads(config.run.threads as i32);
         }
         let begun = Instant::now();
+        // First of all: a model that cannot be had is told before any work.
+        let (base, published) = Base::open(&config, device)?.unzip();
         let sandbox = Sandbox::open()?;
         let judge = Judge::new(sandbox, limits(&config));
         let source = open_source(&config, &judge, observer)?;
-        let encoder = Arc::new(open_encoder(
-            &config,
-            resume.as_ref().or(init_from.as_ref()),
-        )?);
+        let base = base.as_ref();
+        let encoder = Arc::new(match (resume.as_ref().or(init_from.as_ref()), published) {
+            (None, Some(encoder)) => encoder,
+            (checkpoint, _) => open_encoder(&config, checkpoint)?,
+        });
         let vocab = encoder.tokenizer().vocab_size();
         for model in [config.generator_model(), config.discriminator_model()] {
-            model_config(&model, vocab).validate()?;
+            if base.is_none() {
+                model_config(&model, vocab).validate()?;
+            }
         }
         observer.note("preparing problems");
         let validation = source.validation(judge.sandbox(), config.problems.validation_problems)?;
@@ -133,19 +139,19 @@ impl<'o> Session<'o> {
         let mut mistakes = MistakeBook::default();
         let mut state = TrainerState::new(config.run.seed, config.run.tags.clone());
         let mut anchors = None;
-        let mut players = Players::fresh(&config, &encoder, device);
+        let mut players = Players::fresh(&config, &encoder, device, base);
         if let Some(checkpoint) = &init_from {
-            players = init_players(&config, checkpoint, players, &encoder, device)?;
+            players = init_players(&config, checkpoint, players, &encoder, (device, base))?;
         }
         if let Some(checkpoint) = &resume {
             check_resumable(&config, checkpoint)?;
-            players = load_players(&config, checkpoint, &encoder, device)?;
+            players = load_players(&config, checkpoint, &encoder, (device, base))?;
             state = resumed_state(&config, checkpoint)?;
             state.tags.extend(config.run.tags.clone());
             if matches!(state.phase, Phase::Game(_) | Phase::Done) {
                 players.reset_optimizers(game_options(&config));
                 let (reference, at) = reference_checkpoint(checkpoint, &state)?;
-                let anchor = load_players(&config, &reference, &encoder, device)?;
+                let anchor = load_players(&config, &reference, &encoder, (device, base))?;
                 anchors = Some(Anchors {
                     generator: anchor.generator.model.frozen_copy(),
                     discriminator: anchor.discriminator.model.frozen_copy(),
@@ -300,6 +306,7 @@ impl<'o> Session<'o> {
                 steps,
             );
             let norm = self.players.generator_optimizer.step(rate)?;
+            self.players.generator.rollouts.refresh();
             self.state.generator.updates += 1;
             let values = [
                 ("generator_loss", nats),
@@ -364,6 +371,7 @@ impl<'o> Session<'o> {
                 steps,
             );
             let norm = self.players.discriminator_optimizer.step(rate)?;
+            self.players.discriminator.rollouts.refresh();
             self.state.discriminator.updates += 1;
             let values = [
                 ("discriminator_loss", nats),

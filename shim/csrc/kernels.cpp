@@ -1,0 +1,43 @@
+// Chooses the kernels for this processor, and gives them C names.
+#include "kernels.h"
+
+namespace {
+
+const gauntlet::Kernels& kernels() {
+#ifdef GAUNTLET_AVX512
+  static const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                           __builtin_cpu_supports("avx512vnni");
+  if (wide) return gauntlet::kernels_avx512;
+#endif
+  return gauntlet::kernels_base;
+}
+
+}  // namespace
+
+extern "C" {
+
+void gauntlet_pack(const float* weight, gauntlet::Packed* packed) { kernels().pack(weight, packed); }
+
+void gauntlet_linear(const gauntlet::Packed* packed, const float* x, int64_t m, float* y, int32_t add, void* scratch) {
+  kernels().linear(packed, x, m, y, add, scratch);
+}
+
+void gauntlet_rms_norm(const float* x, const float* weight, int64_t m, int64_t c, float eps, float* y) {
+  kernels().rms_norm(x, weight, m, c, eps, y);
+}
+
+void gauntlet_swiglu(const float* x, int64_t m, int64_t width, float* y) { kernels().swiglu(x, m, width, y); }
+
+void gauntlet_rope_store(float* qkv, const gauntlet::Heads* heads, int64_t m, const int64_t* positions,
+                         const int64_t* slots, const float* cos, const float* sin, const float* q_norm,
+                         const float* k_norm, float eps, const gauntlet::Cache* cache) {
+  kernels().rope_store(qkv, heads, m, positions, slots, cos, sin, q_norm, k_norm, eps, cache);
+}
+
+void gauntlet_attend(const float* qkv, const gauntlet::Heads* heads, int64_t m, const int32_t* tables, int64_t stride,
+                     const int64_t* lengths, float scale, const gauntlet::Cache* cache, float* y) {
+  kernels().attend(qkv, heads, m, tables, stride, lengths, scale, cache, y);
+}
+
+}  // extern "C"

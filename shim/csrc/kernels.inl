@@ -1,0 +1,483 @@
+// Included by one file for each instruction set, which names the namespace. Vectors are GCC's and Clang's vector
+// extension: 16 floats are one register with AVX-512 and several elsewhere. Only int8 products need an instruction by
+// name (VNNI).
+#include <cmath>
+#include <cstring>
+#ifdef __AVX512VNNI__
+#include <immintrin.h>
+#endif
+
+#include "kernels.h"
+
+namespace gauntlet {
+namespace {
+
+typedef float v16 __attribute__((vector_size(64)));
+typedef float v16u __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int32_t i16 __attribute__((vector_size(64)));
+typedef uint16_t h16 __attribute__((vector_size(32)));
+typedef uint16_t h16u __attribute__((vector_size(32), aligned(2), may_alias));
+typedef uint32_t u16x32 __attribute__((vector_size(64)));
+
+inline v16 load(const float* p) { return *(const v16u*)p; }
+inline void store(float* p, v16 v) { *(v16u*)p = v; }
+inline v16 load(const uint16_t* p) {
+  h16 h = *(const h16u*)p;
+  u16x32 wide = __builtin_convertvector(h, u16x32) << 16;
+  return (v16)wide;
+}
+inline v16 splat(float x) { return x - (v16){}; }
+
+inline uint16_t to_bf16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)((bits >> 16) | 64);  // NaN stays NaN
+  return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+inline void put(float* p, float x) { *p = x; }
+inline void put(uint16_t* p, float x) { *p = to_bf16(x); }
+
+inline float sum(v16 v) {
+  float s = 0;
+  for (int i = 0; i < 16; i++) s += v[i];
+  return s;
+}
+
+// e^x to about 2 ulp: x = n ln 2 + r with |r| <= ln 2 / 2, and the Taylor polynomial of degree 6 in r.
+inline v16 exp16(v16 x) {
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number in the low bits
+  x = x < splat(-87.0f) ? splat(-87.0f) : x;
+  x = x > splat(88.0f) ? splat(88.0f) : x;
+  v16 t = x * 1.44269504f + magic;
+  v16 n = t - magic;
+  v16 r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  v16 p = splat(1.0f / 720);
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  i16 power = (((i16)t - (i16)splat(magic)) + 127) << 23;
+  return p * (v16)power;
+}
+
+int64_t tiles(int64_t n) { return (n + TILE - 1) / TILE; }
+int64_t groups(int64_t k) { return (k + GROUP - 1) / GROUP; }
+
+// ---- packing ----
+
+void pack(const float* weight, Packed* out) {
+  const int64_t n = out->n, k = out->k, nt = tiles(n), ng = groups(k);
+#pragma omp parallel for schedule(static)
+  for (int64_t t = 0; t < nt; t++) {
+    for (int64_t j = 0; j < TILE; j++) {
+      const int64_t row = t * TILE + j;
+      const float* w = row < n ? weight + row * k : nullptr;
+      if (out->precision == F32) {
+        float* to = (float*)out->weights + t * k * TILE + j;
+        for (int64_t i = 0; i < k; i++) to[i * TILE] = w ? w[i] : 0;
+      } else if (out->precision == BF16) {
+        uint16_t* to = (uint16_t*)out->weights + t * k * TILE + j;
+        for (int64_t i = 0; i < k; i++) to[i * TILE] = w ? to_bf16(w[i]) : 0;
+      } else {
+        uint8_t* to = (uint8_t*)out->weights + t * ng * GROUP * TILE + j * 4;
+        float* scales = out->scales + t * ng * TILE + j;
+        for (int64_t g = 0; g < ng; g++) {
+          const int64_t from = g * GROUP, end = from + GROUP < k ? from + GROUP : k;
+          float largest = 0;
+          for (int64_t i = from; w && i < end; i++) largest = std::fmax(largest, std::fabs(w[i]));
+          const float scale = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
+          scales[g * TILE] = scale;
+          for (int64_t i = from; i < from + GROUP; i++) {
+            const float q = w && i < end ? std::nearbyint(w[i] * inverse) : 0;
+            to[(i / 4) * TILE * 4 + i % 4] = (uint8_t)((int)q + 128);
+          }
+        }
+      }
+    }
+  }
+}
+
+// ---- products ----
+
+// Adds x [MR, kc] W to y [MR, 32] for one tile.
+template <int MR, typename W>
+void tile_float(const float* x, int64_t ldx, const W* w, int64_t kc, float* y, int64_t ldy) {
+  v16 acc[MR][2] = {};
+  for (int64_t k = 0; k < kc; k++) {
+    const v16 b0 = load(w + k * TILE), b1 = load(w + k * TILE + 16);
+    for (int m = 0; m < MR; m++) {
+      const float a = x[m * ldx + k];
+      acc[m][0] += a * b0;
+      acc[m][1] += a * b1;
+    }
+  }
+  for (int m = 0; m < MR; m++) {
+    store(y + m * ldy, load(y + m * ldy) + acc[m][0]);
+    store(y + m * ldy + 16, load(y + m * ldy + 16) + acc[m][1]);
+  }
+}
+
+template <typename W>
+void rows_float(const float* x, int64_t ldx, int64_t m, const W* w, int64_t kc, float* y, int64_t ldy) {
+  constexpr int MOST = 12;
+  for (int64_t i = 0; i < m; i += MOST) {
+    const float* a = x + i * ldx;
+    float* to = y + i * ldy;
+    switch (m - i) {
+#define GAUNTLET_CASE(R) case R: tile_float<R, W>(a, ldx, w, kc, to, ldy); break;
+      GAUNTLET_CASE(1) GAUNTLET_CASE(2) GAUNTLET_CASE(3) GAUNTLET_CASE(4) GAUNTLET_CASE(5) GAUNTLET_CASE(6)
+      GAUNTLET_CASE(7) GAUNTLET_CASE(8) GAUNTLET_CASE(9) GAUNTLET_CASE(10) GAUNTLET_CASE(11)
+#undef GAUNTLET_CASE
+      default: tile_float<MOST, W>(a, ldx, w, kc, to, ldy);
+    }
+  }
+}
+
+// Activations in int8: values [m, groups * 64], then sums and scales [m, groups].
+struct Quantized {
+  int8_t* values;
+  int32_t* sums;
+  float* scales;
+  int64_t groups;
+};
+
+Quantized quantize(const float* x, int64_t m, int64_t k, void* scratch) {
+  Quantized q;
+  q.groups = groups(k);
+  q.values = (int8_t*)scratch;
+  q.sums = (int32_t*)(q.values + m * q.groups * GROUP);
+  q.scales = (float*)(q.sums + m * q.groups);
+#pragma omp parallel for schedule(static) if (m > 4)
+  for (int64_t i = 0; i < m; i++) {
+    for (int64_t g = 0; g < q.groups; g++) {
+      const int64_t from = g * GROUP, end = from + GROUP < k ? from + GROUP : k;
+      const float* row = x + i * k;
+      int8_t* to = q.values + i * q.groups * GROUP;
+      float largest = 0;
+      for (int64_t j = from; j < end; j++) largest = std::fabs(row[j]) > largest ? std::fabs(row[j]) : largest;
+      const float scale = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
+      int32_t total = 0;
+      for (int64_t j = from; j < end; j++) {
+        const float scaled = row[j] * inverse;
+        const int32_t v = (int32_t)(scaled + (scaled < 0 ? -0.5f : 0.5f));
+        to[j] = (int8_t)v;
+        total += v;
+      }
+      for (int64_t j = end; j < from + GROUP; j++) to[j] = 0;
+      q.sums[i * q.groups + g] = total;
+      q.scales[i * q.groups + g] = scale;
+    }
+  }
+  return q;
+}
+
+// acc[lane] + the four products of lane's unsigned bytes with the same four signed bytes.
+inline i16 dot4(i16 acc, const uint8_t* w, const int8_t* a) {
+#ifdef __AVX512VNNI__
+  int32_t four;
+  std::memcpy(&four, a, 4);
+  return (i16)_mm512_dpbusd_epi32((__m512i)acc, _mm512_loadu_si512(w), _mm512_set1_epi32(four));
+#else
+  for (int lane = 0; lane < 16; lane++)
+    for (int j = 0; j < 4; j++) acc[lane] += (int32_t)w[lane * 4 + j] * a[j];
+  return acc;
+#endif
+}
+
+template <int MR>
+void tile_int8(const Quantized& q, int64_t row, int64_t g0, int64_t ng, const uint8_t* w, const float* ws, float* y,
+               int64_t ldy) {
+  v16 out[MR][2] = {};
+  const int64_t stride = q.groups * GROUP;
+  for (int64_t g = 0; g < ng; g++) {
+    i16 acc[MR][2];
+    for (int m = 0; m < MR; m++) {
+      // The weights are stored with 128 added, so 128 times the sum of the activations is taken off.
+      const int32_t start = -128 * q.sums[(row + m) * q.groups + g0 + g];
+      acc[m][0] = acc[m][1] = start - (i16){};
+    }
+    const int8_t* a = q.values + row * stride + (g0 + g) * GROUP;
+    for (int k = 0; k < GROUP / 4; k++) {
+      for (int m = 0; m < MR; m++) {
+        acc[m][0] = dot4(acc[m][0], w + k * 128, a + m * stride + k * 4);
+        acc[m][1] = dot4(acc[m][1], w + k * 128 + 64, a + m * stride + k * 4);
+      }
+    }
+    w += GROUP * TILE;
+    const v16 s0 = load(ws + g * TILE), s1 = load(ws + g * TILE + 16);
+    for (int m = 0; m < MR; m++) {
+      const float scale = q.scales[(row + m) * q.groups + g0 + g];
+      out[m][0] += __builtin_convertvector(acc[m][0], v16) * (s0 * scale);
+      out[m][1] += __builtin_convertvector(acc[m][1], v16) * (s1 * scale);
+    }
+  }
+  for (int m = 0; m < MR; m++) {
+    store(y + m * ldy, load(y + m * ldy) + out[m][0]);
+    store(y + m * ldy + 16, load(y + m * ldy + 16) + out[m][1]);
+  }
+}
+
+void rows_int8(const Quantized& q, int64_t m, int64_t g0, int64_t ng, const uint8_t* w, const float* ws, float* y,
+               int64_t ldy) {
+  constexpr int MOST = 6;
+  for (int64_t i = 0; i < m; i += MOST) {
+    float* to = y + i * ldy;
+    switch (m - i) {
+      case 1: tile_int8<1>(q, i, g0, ng, w, ws, to, ldy); break;
+      case 2: tile_int8<2>(q, i, g0, ng, w, ws, to, ldy); break;
+      case 3: tile_int8<3>(q, i, g0, ng, w, ws, to, ldy); break;
+      case 4: tile_int8<4>(q, i, g0, ng, w, ws, to, ldy); break;
+      case 5: tile_int8<5>(q, i, g0, ng, w, ws, to, ldy); break;
+      default: tile_int8<MOST>(q, i, g0, ng, w, ws, to, ldy);
+    }
+  }
+}
+
+void linear(const Packed* p, const float* x, int64_t m, float* y, int32_t add, void* scratch) {
+  const int64_t n = p->n, k = p->k, nt = tiles(n);
+  Quantized q{};
+  if (p->precision == I8) q = quantize(x, m, k, scratch);
+  const int64_t chunk = nt / 64 > 1 ? nt / 64 : 1;
+#pragma omp parallel
+  {
+    // The last tile may be narrower than 32: it is computed beside y and copied.
+    float* edge = nullptr;
+#pragma omp for schedule(dynamic, chunk)
+    for (int64_t t = 0; t < nt; t++) {
+      const int64_t first = t * TILE, width = n - first < TILE ? n - first : TILE;
+      float* to = y + first;
+      int64_t ldy = n;
+      if (width < TILE) {
+        edge = new float[m * TILE];
+        to = edge;
+        ldy = TILE;
+      }
+      for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < (width < TILE ? TILE : width); j++) {
+          const bool there = j < width;
+          const float before = add && there ? y[i * n + first + j] : 0;
+          to[i * ldy + j] = before + (p->bias && there ? p->bias[first + j] : 0);
+        }
+      // Weights of one step stay in the first-level cache while all rows pass over them.
+      if (p->precision == I8) {
+        constexpr int64_t STEP = 16;
+        const int64_t ng = q.groups;
+        for (int64_t g = 0; g < ng; g += STEP) {
+          const uint8_t* w = (const uint8_t*)p->weights + (t * ng + g) * GROUP * TILE;
+          const int64_t some = ng - g < STEP ? ng - g : STEP;
+          rows_int8(q, m, g, some, w, p->scales + (t * ng + g) * TILE, to, ldy);
+        }
+      } else {
+        constexpr int64_t STEP = 256;
+        for (int64_t from = 0; from < k; from += STEP) {
+          const int64_t some = k - from < STEP ? k - from : STEP;
+          const int64_t at = (t * k + from) * TILE;
+          if (p->precision == BF16)
+            rows_float(x + from, k, m, (const uint16_t*)p->weights + at, some, to, ldy);
+          else
+            rows_float(x + from, k, m, (const float*)p->weights + at, some, to, ldy);
+        }
+      }
+      if (edge) {
+        for (int64_t i = 0; i < m; i++) std::memcpy(y + i * n + first, edge + i * TILE, width * sizeof(float));
+        delete[] edge;
+        edge = nullptr;
+      }
+    }
+  }
+}
+
+// ---- what stands between the products ----
+
+void norm_row(const float* x, const float* weight, int64_t c, float eps, float* y) {
+  v16 squares{};
+  int64_t j = 0;
+  for (; j + 16 <= c; j += 16) squares += load(x + j) * load(x + j);
+  float total = sum(squares);
+  for (; j < c; j++) total += x[j] * x[j];
+  const float scale = 1.0f / std::sqrt(total / (float)c + eps);
+  for (j = 0; j + 16 <= c; j += 16) store(y + j, load(x + j) * scale * load(weight + j));
+  for (; j < c; j++) y[j] = x[j] * scale * weight[j];
+}
+
+void rms_norm(const float* x, const float* weight, int64_t m, int64_t c, float eps, float* y) {
+#pragma omp parallel for schedule(static) if (m > 8)
+  for (int64_t i = 0; i < m; i++) norm_row(x + i * c, weight, c, eps, y + i * c);
+}
+
+void swiglu(const float* x, int64_t m, int64_t width, float* y) {
+#pragma omp parallel for schedule(static) if (m > 2)
+  for (int64_t i = 0; i < m; i++) {
+    const float *gate = x + i * 2 * width, *up = gate + width;
+    float* to = y + i * width;
+    int64_t j = 0;
+    for (; j + 16 <= width; j += 16) {
+      const v16 g = load(gate + j);
+      store(to + j, g / (1.0f + exp16(-g)) * load(up + j));
+    }
+    for (; j < width; j++) to[j] = gate[j] / (1.0f + std::exp(-gate[j])) * up[j];
+  }
+}
+
+template <typename T>
+void rope_store_as(float* qkv, const Heads& h, int64_t m, const int64_t* positions, const int64_t* slots,
+                   const float* cos, const float* sin, const float* q_norm, const float* k_norm, float eps, T* keys,
+                   T* values) {
+  const int64_t d = h.width, half = d / 2, row = (h.query + 2 * h.key_value) * d;
+#pragma omp parallel for schedule(static) if (m > 4)
+  for (int64_t i = 0; i < m; i++) {
+    const float *c = cos + positions[i] * d, *s = sin + positions[i] * d;
+    const int64_t block = slots[i] / BLOCK, place = slots[i] % BLOCK;
+    for (int64_t head = 0; head < h.query + h.key_value; head++) {
+      float* x = qkv + i * row + head * d;
+      const float* norm = head < h.query ? q_norm : k_norm;
+      if (norm) norm_row(x, norm, d, eps, x);
+      for (int64_t j = 0; j < half; j++) {
+        const float a = x[j], b = x[j + half];
+        x[j] = a * c[j] - b * s[j];
+        x[j + half] = b * c[j + half] + a * s[j + half];
+      }
+      if (head >= h.query) {
+        const int64_t kv = head - h.query, at = (block * h.key_value + kv) * d * BLOCK;
+        const float* v = x + h.key_value * d;
+        for (int64_t j = 0; j < d; j++) {
+          put(keys + at + j * BLOCK + place, x[j]);
+          put(values + at + place * d + j, v[j]);
+        }
+      }
+    }
+  }
+}
+
+void rope_store(float* qkv, const Heads* heads, int64_t m, const int64_t* positions, const int64_t* slots,
+                const float* cos, const float* sin, const float* q_norm, const float* k_norm, float eps,
+                const Cache* cache) {
+  if (cache->bf16)
+    rope_store_as(qkv, *heads, m, positions, slots, cos, sin, q_norm, k_norm, eps, (uint16_t*)cache->keys,
+                  (uint16_t*)cache->values);
+  else
+    rope_store_as(qkv, *heads, m, positions, slots, cos, sin, q_norm, k_norm, eps, (float*)cache->keys,
+                  (float*)cache->values);
+}
+
+// Scores of N query heads against one block of 16 keys.
+template <int N, typename T>
+void block_scores(const float* q, int64_t d, const T* keys, float scale, float* scores, int64_t stride) {
+  v16 acc[N] = {};
+  for (int64_t j = 0; j < d; j++) {
+    const v16 k = load(keys + j * BLOCK);
+    for (int n = 0; n < N; n++) acc[n] += q[n * d + j] * k;
+  }
+  for (int n = 0; n < N; n++) store(scores + n * stride, acc[n] * scale);
+}
+
+// Adds the values of one block, weighted, to 16 * V columns of N heads.
+template <int N, int V, typename T>
+void block_values(const float* weights, int64_t stride, int64_t count, const T* values, int64_t d, v16 (*acc)[V]) {
+  for (int64_t t = 0; t < count; t++) {
+    v16 v[V];
+    for (int j = 0; j < V; j++) v[j] = load(values + t * d + j * 16);
+    for (int n = 0; n < N; n++)
+      for (int j = 0; j < V; j++) acc[n][j] += weights[n * stride + t] * v[j];
+  }
+}
+
+template <int N, int V, typename T>
+void head_values(const float* weights, int64_t stride, int64_t length, const int32_t* table, const T* values,
+                 int64_t block_size, int64_t d, float* y) {
+  v16 acc[N][V] = {};
+  for (int64_t b = 0; b * BLOCK < length; b++) {
+    const int64_t count = length - b * BLOCK < BLOCK ? length - b * BLOCK : BLOCK;
+    block_values<N, V, T>(weights + b * BLOCK, stride, count, values + table[b] * block_size, d, acc);
+  }
+  for (int n = 0; n < N; n++)
+    for (int j = 0; j < V; j++) store(y + n * d + j * 16, acc[n][j]);
+}
+
+// Turns scores into weights that sum to one; what lies beyond `length` becomes zero.
+void softmax(float* s, int64_t length, int64_t padded) {
+  for (int64_t j = length; j < padded; j++) s[j] = -INFINITY;
+  v16 most = splat(-INFINITY);
+  for (int64_t j = 0; j < padded; j += 16) most = load(s + j) > most ? load(s + j) : most;
+  float largest = most[0];
+  for (int i = 1; i < 16; i++) largest = most[i] > largest ? most[i] : largest;
+  v16 total{};
+  for (int64_t j = 0; j < padded; j += 16) {
+    const v16 e = exp16(load(s + j) - largest);
+    store(s + j, e);
+    total += e;
+  }
+  // exp16 stops at e^-87, so columns beyond the end are taken out by hand.
+  float all = sum(total);
+  for (int64_t j = length; j < padded; j++) {
+    all -= s[j];
+    s[j] = 0;
+  }
+  const float inverse = 1.0f / all;
+  for (int64_t j = 0; j < padded; j += 16) store(s + j, load(s + j) * inverse);
+}
+
+template <typename T>
+void attend_as(const float* qkv, const Heads& h, int64_t m, const int32_t* tables, int64_t stride,
+               const int64_t* lengths, float scale, const T* keys, const T* values, float* y) {
+  const int64_t d = h.width, row = (h.query + 2 * h.key_value) * d, shared = h.query / h.key_value;
+  const int64_t block_size = h.key_value * d * BLOCK;
+  int64_t longest = 0;
+  for (int64_t i = 0; i < m; i++) longest = lengths[i] > longest ? lengths[i] : longest;
+  const int64_t padded = (longest + BLOCK - 1) / BLOCK * BLOCK;
+#pragma omp parallel
+  {
+    float* scores = new float[shared * padded];
+#pragma omp for schedule(dynamic, 4)
+    for (int64_t task = 0; task < m * h.key_value; task++) {
+      const int64_t i = task / h.key_value, kv = task % h.key_value, length = lengths[i];
+      const int32_t* table = tables + i * stride;
+      const float* q = qkv + i * row + kv * shared * d;
+      const T *k = keys + kv * d * BLOCK, *v = values + kv * d * BLOCK;
+      for (int64_t b = 0; b * BLOCK < length; b++) {
+        const T* block = k + table[b] * block_size;
+        float* to = scores + b * BLOCK;
+        int64_t n = 0;
+        for (; n + 4 <= shared; n += 4) block_scores<4, T>(q + n * d, d, block, scale, to + n * padded, padded);
+        for (; n < shared; n++) block_scores<1, T>(q + n * d, d, block, scale, to + n * padded, padded);
+      }
+      const int64_t here = (length + BLOCK - 1) / BLOCK * BLOCK;
+      for (int64_t n = 0; n < shared; n++) softmax(scores + n * padded, length, here);
+      float* out = y + (i * h.query + kv * shared) * d;
+      int64_t n = 0;
+      for (; n + 4 <= shared; n += 4) {
+        int64_t j = 0;
+        for (; j + 64 <= d; j += 64)
+          head_values<4, 4, T>(scores + n * padded, padded, length, table, v + j, block_size, d, out + n * d + j);
+        for (; j < d; j += 16)
+          head_values<4, 1, T>(scores + n * padded, padded, length, table, v + j, block_size, d, out + n * d + j);
+      }
+      for (; n < shared; n++) {
+        int64_t j = 0;
+        for (; j + 64 <= d; j += 64)
+          head_values<1, 4, T>(scores + n * padded, padded, length, table, v + j, block_size, d, out + n * d + j);
+        for (; j < d; j += 16)
+          head_values<1, 1, T>(scores + n * padded, padded, length, table, v + j, block_size, d, out + n * d + j);
+      }
+    }
+    delete[] scores;
+  }
+}
+
+void attend(const float* qkv, const Heads* heads, int64_t m, const int32_t* tables, int64_t stride,
+            const int64_t* lengths, float scale, const Cache* cache, float* y) {
+  if (cache->bf16)
+    attend_as(qkv, *heads, m, tables, stride, lengths, scale, (const uint16_t*)cache->keys,
+              (const uint16_t*)cache->values, y);
+  else
+    attend_as(qkv, *heads, m, tables, stride, lengths, scale, (const float*)cache->keys, (const float*)cache->values,
+              y);
+}
+
+}  // namespace
+
+extern const Kernels GAUNTLET_KERNELS = {pack, linear, rms_norm, swiglu, rope_store, attend};
+
+}  // namespace gauntlet

@@ -1,0 +1,3 @@
+// The kernels for AVX-512 with VNNI; compiled with those flags and called only where the processor has them.
+#define GAUNTLET_KERNELS kernels_avx512
+#include "kernels.inl"

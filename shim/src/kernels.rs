@@ -1,0 +1,158 @@
+//! The foreign functions of `csrc/kernels.cpp`, each behind a function that takes tensors which [`crate::fused`] has
+//! checked.
+#![expect(
+    unsafe_code,
+    reason = "this module is the boundary to the fused kernels"
+)]
+
+use std::ffi::c_void;
+
+use tch::Tensor;
+
+/// `gauntlet::Packed`.
+#[repr(C)]
+pub(crate) struct RawPacked {
+    pub precision: i32,
+    pub outputs: i64,
+    pub inputs: i64,
+    pub weights: *mut c_void,
+    pub scales: *mut f32,
+    pub bias: *const f32,
+}
+
+/// `gauntlet::Heads`.
+#[repr(C)]
+pub(crate) struct RawHeads {
+    pub query: i64,
+    pub key_value: i64,
+    pub width: i64,
+}
+
+/// `gauntlet::Cache`.
+#[repr(C)]
+pub(crate) struct RawCache {
+    pub half: i32,
+    pub keys: *mut c_void,
+    pub values: *mut c_void,
+}
+
+unsafe extern "C" {
+    fn gauntlet_pack(weight: *const f32, packed: *mut RawPacked);
+    fn gauntlet_linear(
+        packed: *const RawPacked,
+        x: *const f32,
+        m: i64,
+        y: *mut f32,
+        add: i32,
+        scratch: *mut c_void,
+    );
+    fn gauntlet_rms_norm(x: *const f32, weight: *const f32, m: i64, c: i64, eps: f32, y: *mut f32);
+    fn gauntlet_swiglu(x: *const f32, m: i64, width: i64, y: *mut f32);
+    fn gauntlet_rope_store(
+        qkv: *mut f32,
+        heads: *const RawHeads,
+        m: i64,
+        positions: *const i64,
+        slots: *const i64,
+        cos: *const f32,
+        sin: *const f32,
+        q_norm: *const f32,
+        k_norm: *const f32,
+        eps: f32,
+        cache: *const RawCache,
+    );
+    fn gauntlet_attend(
+        qkv: *const f32,
+        heads: *const RawHeads,
+        m: i64,
+        tables: *const i32,
+        stride: i64,
+        lengths: *const i64,
+        scale: f32,
+        cache: *const RawCache,
+        y: *mut f32,
+    );
+}
+
+fn floats(tensor: &Tensor) -> *mut f32 {
+    tensor.data_ptr().cast()
+}
+
+pub(crate) fn pack(weight: &Tensor, mut packed: RawPacked) {
+    // SAFETY: `PackedLinear::new`, the only caller, has made `weight` contiguous f32 of [outputs, inputs] and the packed
+    // buffers of the sizes that kernels.h states for them; both outlive the call.
+    unsafe { gauntlet_pack(floats(weight), &mut packed) }
+}
+
+pub(crate) fn linear(packed: RawPacked, x: &Tensor, y: &Tensor, add: bool, scratch: &Tensor) {
+    // SAFETY: `PackedLinear::run`, the only caller, has checked x [m, inputs] and y [m, outputs], contiguous f32, and made
+    // `scratch` of m * groups * 72 bytes for int8. The packed buffers live as long as the layer that lent them.
+    unsafe {
+        gauntlet_linear(
+            &packed,
+            floats(x),
+            x.size()[0],
+            floats(y),
+            i32::from(add),
+            scratch.data_ptr(),
+        );
+    }
+}
+
+pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32, y: &Tensor) {
+    let size = x.size();
+    // SAFETY: x and y are contiguous f32 of one shape [m, c] and weight of [c], as the caller checked.
+    unsafe { gauntlet_rms_norm(floats(x), floats(weight), size[0], size[1], eps, floats(y)) }
+}
+
+pub(crate) fn swiglu(x: &Tensor, y: &Tensor) {
+    let size = y.size();
+    // SAFETY: y is contiguous f32 [m, i], x is [m, 2 i] or one wider.
+    unsafe { gauntlet_swiglu(floats(x), size[0], size[1], floats(y)) }
+}
+
+pub(crate) fn attention(
+    qkv: &Tensor,
+    heads: RawHeads,
+    [positions, slots, lengths, tables]: &[&Tensor; 4],
+    (cos, sin): (&Tensor, &Tensor),
+    norms: Option<(&Tensor, &Tensor, f64)>,
+    cache: RawCache,
+    y: &Tensor,
+) {
+    let m = positions.size()[0];
+    let (q_norm, k_norm, eps) = match norms {
+        Some((q, k, eps)) => (floats(q).cast_const(), floats(k).cast_const(), eps as f32),
+        None => (std::ptr::null(), std::ptr::null(), 0.0),
+    };
+    let scale = 1.0 / (heads.width as f32).sqrt();
+    // SAFETY: `PagedCache::attend`, the only caller, has checked that qkv, tables of angles, norms and y have the shapes that
+    // kernels.h states, that positions lie in the tables, that slots and blocks lie in the cache, and that each length
+    // lies within the blocks of its row. `Places` makes int64 and int32 tensors of m rows.
+    unsafe {
+        gauntlet_rope_store(
+            floats(qkv),
+            &heads,
+            m,
+            positions.data_ptr().cast(),
+            slots.data_ptr().cast(),
+            floats(cos),
+            floats(sin),
+            q_norm,
+            k_norm,
+            eps,
+            &cache,
+        );
+        gauntlet_attend(
+            floats(qkv),
+            &heads,
+            m,
+            tables.data_ptr().cast(),
+            tables.size()[1],
+            lengths.data_ptr().cast(),
+            scale,
+            &cache,
+            floats(y),
+        );
+    }
+}

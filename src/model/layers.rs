@@ -1,0 +1,128 @@
+//! The parts of a block: linear layers with adapters, attention in its three forms, rotary positions.
+//!
+//! Shape legend: B batch, T time, H query heads, K key-value heads, D width of a head.
+
+use tch::{IndexOp, Kind, Tensor};
+
+use super::kv_cache::LayerCache;
+use super::lora::{Adapter, cast};
+
+/// A projection with an optional bias and an optional adapter.
+pub(super) struct Linear {
+    pub weight: Tensor,
+    pub bias: Option<Tensor>,
+    pub adapter: Option<Adapter>,
+}
+
+impl Linear {
+    pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let kind = x.kind();
+        let bias = self.bias.as_ref().map(|bias| cast(bias, kind));
+        let y = x.linear(&cast(&self.weight, kind), bias);
+        match &self.adapter {
+            Some(adapter) => y + adapter.forward(x, train),
+            None => y,
+        }
+    }
+
+    /// The weight with its adapter added, without a graph.
+    pub fn merged(&self) -> Tensor {
+        let weight = self.weight.detach();
+        match &self.adapter {
+            Some(adapter) => {
+                let kind = weight.kind();
+                let sum = weight.to_kind(Kind::Float) + adapter.product().detach();
+                sum.to_kind(kind)
+            }
+            None => weight,
+        }
+    }
+}
+
+pub(super) struct Layer {
+    pub input_norm: Tensor,
+    pub q_proj: Linear,
+    pub k_proj: Linear,
+    pub v_proj: Linear,
+    pub o_proj: Linear,
+    /// Norms of query and key heads (Qwen3).
+    pub qk_norm: Option<(Tensor, Tensor)>,
+    pub post_norm: Tensor,
+    pub gate_proj: Linear,
+    pub up_proj: Linear,
+    pub down_proj: Linear,
+}
+
+impl Layer {
+    /// The linear layers by the names they have within the block.
+    pub fn linears(&self) -> [(&'static str, &Linear); 7] {
+        [
+            ("self_attn.q_proj", &self.q_proj),
+            ("self_attn.k_proj", &self.k_proj),
+            ("self_attn.v_proj", &self.v_proj),
+            ("self_attn.o_proj", &self.o_proj),
+            ("mlp.gate_proj", &self.gate_proj),
+            ("mlp.up_proj", &self.up_proj),
+            ("mlp.down_proj", &self.down_proj),
+        ]
+    }
+}
+
+/// What a position may see.
+pub(super) enum Attention<'a> {
+    /// Itself and all before it in its row.
+    Causal,
+    /// Itself and all before it in its sequence; the sequences, of these lengths, stand behind one another in one row.
+    Packed(&'a [i64]),
+    /// What the additive mask leaves of the cache.
+    Cached(&'a Tensor, LayerCache<'a>),
+}
+
+impl Attention<'_> {
+    /// Grouped-query attention of `q` `[B, H, T, D]` over `k` and `v` `[B, K, T, D]`.
+    pub fn attend(self, q: &Tensor, k: Tensor, v: Tensor) -> Tensor {
+        let grouped = q.size()[1] != k.size()[1];
+        let plain = |q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>| {
+            let causal = mask.is_none();
+            Tensor::scaled_dot_product_attention(q, k, v, mask, 0.0, causal, None, grouped)
+        };
+        match self {
+            Self::Causal => plain(q, &k, &v, None),
+            Self::Cached(mask, cache) => {
+                let (k, v) = cache.append(&k, &v);
+                plain(q, &k, &v, Some(mask))
+            }
+            Self::Packed(lengths) => {
+                // Sequences of one length are rows of a batch; others go one by one.
+                let (n, first) = (lengths.len() as i64, lengths[0]);
+                if lengths.iter().all(|length| *length == first) {
+                    let rows = |t: &Tensor| {
+                        let (heads, width) = (t.size()[1], t.size()[3]);
+                        t.view([heads, n, first, width]).transpose(0, 1)
+                    };
+                    let (q, k, v) = (q.contiguous(), k.contiguous(), v.contiguous());
+                    let attended = plain(&rows(&q), &rows(&k), &rows(&v), None);
+                    return attended.transpose(0, 1).reshape(q.size());
+                }
+                let mut at = 0;
+                let mut parts = Vec::with_capacity(lengths.len());
+                for &length in lengths {
+                    let part = |t: &Tensor| t.narrow(2, at, length);
+                    parts.push(plain(&part(q), &part(&k), &part(&v), None));
+                    at += length;
+                }
+                Tensor::cat(&parts, 2)
+            }
+        }
+    }
+}
+
+/// Applies rotary positions to `x` `[B, H, T, D]`.
+pub(super) fn rotate(x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Tensor {
+    let half = x.size()[3] / 2;
+    let rotated = Tensor::cat(
+        &[x.i((.., .., .., half..)).neg(), x.i((.., .., .., ..half))],
+        3,
+    );
+    x * cos + rotated * sin
+}

@@ -1,0 +1,212 @@
+//! Published models: weights, configuration, tokenizer and chat template, out of a Hugging Face folder, a GGUF file or the
+//! hub.
+//!
+//! ```text
+//! spec ─┬─ folder: config.json, *.safetensors, tokenizer.json, chat template ─┐
+//!       ├─ file.gguf: metadata and quantised tensors ─────────────────────────┼─> Pretrained
+//!       └─ OWNER/NAME[@REVISION]: the hub's cache, then as a folder ──────────┘
+//! ```
+//!
+//! Files are mapped, and weights are converted one tensor at a time, so that loading takes the model's size plus one
+//! tensor.
+
+pub mod dequantize;
+mod error;
+pub mod gguf;
+mod gguf_model;
+mod gguf_tokenizer;
+mod hub;
+mod mapped;
+pub mod published;
+mod weights;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
+use tch::{Kind, Tensor};
+
+use super::chat_template::ChatTemplate;
+use super::config::ModelConfig;
+use super::tokenizer::Tokenizer;
+
+pub use error::{ARCHITECTURES, LoadError};
+pub use hub::HubId;
+pub use mapped::{available_memory, check_memory};
+
+use gguf::Gguf;
+use weights::Weights;
+
+/// A published model, opened; its weights are read by [`Pretrained::weights`].
+pub struct Pretrained {
+    /// The architecture.
+    pub config: ModelConfig,
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// How conversations are written, of models that were tuned on them.
+    pub chat_template: Option<ChatTemplate>,
+    /// The folder or file.
+    pub path: PathBuf,
+    source: Source,
+}
+
+enum Source {
+    Folder(Weights),
+    Gguf(Gguf),
+}
+
+impl Pretrained {
+    /// Opens a folder, a GGUF file, or the id of a model on the hub.
+    pub fn open(spec: &str) -> Result<Self, LoadError> {
+        let path = Path::new(spec);
+        let model = if path.is_dir() {
+            Self::open_folder(path)?
+        } else if path.is_file() {
+            Self::open_gguf(path)?
+        } else if let Some(id) = HubId::parse(spec) {
+            Self::open_folder(&id.folder()?)?
+        } else {
+            return Err(LoadError::NotAModel(spec.to_owned()));
+        };
+        let tokens = model.tokenizer.vocab_size();
+        if tokens as i64 > model.config.vocab_size {
+            return Err(LoadError::TokenizerSize {
+                path: model.path,
+                tokens,
+                embeddings: model.config.vocab_size,
+            });
+        }
+        Ok(model)
+    }
+
+    fn open_gguf(path: &Path) -> Result<Self, LoadError> {
+        let file = Gguf::open(path)?;
+        Ok(Self {
+            config: gguf_model::config(&file)?,
+            tokenizer: gguf_tokenizer::tokenizer(&file)?,
+            chat_template: gguf_tokenizer::chat_template(&file)?,
+            path: path.to_owned(),
+            source: Source::Gguf(file),
+        })
+    }
+
+    fn open_folder(folder: &Path) -> Result<Self, LoadError> {
+        let path = folder.join("config.json");
+        let text = read(
+            &path,
+            "a model folder has config.json, safetensors and tokenizer.json",
+        )?;
+        let mut config = published::parse(&text, &path)?;
+        let path = folder.join("tokenizer.json");
+        let text = read(&path, "the fast tokenizer; a slow one alone is not read")?;
+        let tokenizer = Tokenizer::from_json(&text)?;
+        if let Some(text) = read_optional(&folder.join("generation_config.json"))? {
+            let path = folder.join("generation_config.json");
+            let ids = published::ids(&parse_json(&text, &path)?["eos_token_id"]);
+            if !ids.is_empty() {
+                config.eos_token_id = ids;
+            }
+        }
+        Ok(Self {
+            config,
+            tokenizer,
+            chat_template: folder_template(folder)?,
+            path: folder.to_owned(),
+            source: Source::Folder(Weights::open(folder)?),
+        })
+    }
+
+    /// All weights in the order of [`ModelConfig::weight_shapes`], of kind `kind`. Refused beforehand where the system
+    /// has less memory left than they take.
+    pub fn weights(&self, kind: Kind) -> Result<Vec<(String, Tensor)>, LoadError> {
+        let shapes = self.config.weight_shapes();
+        let sizes = shapes
+            .iter()
+            .map(|(_, shape)| shape.iter().product::<i64>() as u64);
+        let largest = sizes.clone().max().unwrap_or(0) * 4;
+        let width = kind.elt_size_in_bytes() as u64;
+        check_memory(&self.path, sizes.sum::<u64>() * width + largest)?;
+        shapes
+            .into_iter()
+            .map(|(name, shape)| {
+                let tensor = match &self.source {
+                    Source::Folder(weights) => weights.tensor(&name, &shape, kind)?,
+                    Source::Gguf(file) => {
+                        gguf_model::weight(file, &self.config, &name, &shape, kind)?
+                    }
+                };
+                Ok((name, tensor))
+            })
+            .collect()
+    }
+}
+
+impl Pretrained {
+    /// BLAKE3 of the weight files, one behind the other, in hexadecimal: tells whether an adapter's base is the one it
+    /// was trained on.
+    pub fn hash(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        match &self.source {
+            Source::Folder(weights) => weights.files().for_each(|bytes| {
+                hasher.update(bytes);
+            }),
+            Source::Gguf(file) => {
+                hasher.update(file.bytes());
+            }
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+/// The template of a folder: a file of its own, else in the tokenizer's configuration.
+fn folder_template(folder: &Path) -> Result<Option<ChatTemplate>, LoadError> {
+    let path = folder.join("tokenizer_config.json");
+    let json = match read_optional(&path)? {
+        Some(text) => parse_json(&text, &path)?,
+        None => Json::Null,
+    };
+    // A token is text, or an object with its text and how it is matched.
+    let token = |key: &str| {
+        let token = &json[key];
+        let text = token.as_str().or(token["content"].as_str());
+        text.unwrap_or_default().to_owned()
+    };
+    let source = match read_optional(&folder.join("chat_template.jinja"))? {
+        Some(text) => Some(text),
+        None => match &json["chat_template"] {
+            Json::Array(named) => named
+                .iter()
+                .find(|entry| entry["name"] == "default")
+                .and_then(|entry| entry["template"].as_str().map(str::to_owned)),
+            one => one.as_str().map(str::to_owned),
+        },
+    };
+    source
+        .map(|source| ChatTemplate::new(&source, &token("bos_token"), &token("eos_token")))
+        .transpose()
+        .map_err(LoadError::from)
+}
+
+fn parse_json(text: &str, path: &Path) -> Result<Json, LoadError> {
+    serde_json::from_str(text).map_err(|error| LoadError::Damaged {
+        path: path.to_owned(),
+        what: format!("no JSON: {error}"),
+    })
+}
+
+fn read(path: &Path, needed: &str) -> Result<String, LoadError> {
+    read_optional(path)?.ok_or_else(|| LoadError::Missing {
+        path: path.to_owned(),
+        needed: needed.to_owned(),
+    })
+}
+
+fn read_optional(path: &Path) -> Result<Option<String>, LoadError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(LoadError::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}

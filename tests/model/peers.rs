@@ -1,0 +1,213 @@
+//! Transformers and PEFT themselves, where a Python that has them is found: `GAUNTLET_TEST_PYTHON`, else `python3`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use gauntlet::model::chat_template::Message;
+use gauntlet::model::{Pretrained, Transformer};
+use serde_json::{Value as Json, json};
+use tch::{Device, Kind, Tensor, no_grad};
+
+/// A Python with transformers, or none and the reason printed once.
+fn python() -> Option<&'static PathBuf> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOUND
+        .get_or_init(|| {
+            let name = std::env::var_os("GAUNTLET_TEST_PYTHON").unwrap_or_else(|| "python3".into());
+            let tried = Command::new(&name)
+                .args(["-c", "import torch, transformers, peft"])
+                .output();
+            if tried.is_ok_and(|output| output.status.success()) {
+                return Some(name.into());
+            }
+            println!(
+                "skipped: {} has no torch, transformers and peft; set GAUNTLET_TEST_PYTHON to one that has",
+                name.to_string_lossy()
+            );
+            None
+        })
+        .as_ref()
+}
+
+fn run(python: &Path, args: &[&str]) -> Json {
+    let output = Command::new(python)
+        .args(["-W", "ignore"])
+        .args(args)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn reference(model: &str, command: &[&str], given: &Json) -> Option<Json> {
+    let python = python()?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/model/reference.py");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("given.json");
+    std::fs::write(&file, given.to_string()).unwrap();
+    let mut args = vec![
+        script.to_str().unwrap(),
+        model,
+        command[0],
+        file.to_str().unwrap(),
+    ];
+    args.extend(&command[1..]);
+    Some(run(python, &args))
+}
+
+const WITH_PEFT: &str = "
+import json, sys, torch, transformers, peft
+merged, adapter, base, row = sys.argv[1:]
+row = torch.tensor([json.loads(row)])
+load = lambda path: transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+with torch.no_grad():
+    whole = load(merged)(row).logits[0]
+    adapted = peft.PeftModel.from_pretrained(load(base), adapter).eval()(row).logits[0]
+print(json.dumps([whole.double().tolist(), adapted.double().tolist()]))
+";
+
+/// Transformers on the merged folder, and PEFT on the adapter, give the same logits as we do.
+pub fn check_exports(merged: &Path, adapter: &Path, base: &Path, row: &[i64], ours: &Tensor) {
+    let Some(python) = python() else {
+        return;
+    };
+    let text = serde_json::to_string(row).unwrap();
+    let paths = [merged, adapter, base].map(|path| path.to_str().unwrap());
+    let answer = run(
+        python,
+        &["-c", WITH_PEFT, paths[0], paths[1], paths[2], &text],
+    );
+    for (name, theirs) in ["merged", "adapter"]
+        .into_iter()
+        .zip(answer.as_array().unwrap())
+    {
+        let worst = distance(ours, theirs);
+        assert!(worst < 1e-3, "{name}: {worst}");
+    }
+}
+
+fn distance(ours: &Tensor, theirs: &Json) -> f64 {
+    let rows: Vec<Vec<f64>> = serde_json::from_value(theirs.clone()).unwrap();
+    let theirs = Tensor::stack(
+        &rows
+            .iter()
+            .map(|r| Tensor::from_slice(r))
+            .collect::<Vec<_>>(),
+        0,
+    );
+    let ours = ours.squeeze_dim(0).to_kind(Kind::Double);
+    (ours - theirs).abs().max().double_value(&[])
+}
+
+/// The models to compare on, as `GAUNTLET_TEST_MODELS` lists them with colons between: folders or GGUF files.
+fn models() -> Vec<String> {
+    let listed = std::env::var("GAUNTLET_TEST_MODELS").unwrap_or_default();
+    let models: Vec<String> = listed
+        .split(':')
+        .filter(|m| !m.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if models.is_empty() {
+        println!("skipped: GAUNTLET_TEST_MODELS lists no model");
+    }
+    models
+}
+
+/// Code, prose in several scripts, and what tokenizers stumble over.
+fn lines() -> Vec<String> {
+    let seeds = [
+        "def f(xs: list[int]) -> int:\n    return sum(x ** 2 for x in xs if x % 3 == 0)",
+        "for (size_t i = 0; i < n; ++i) { a[i] += b[i] * 0x1F; } // 12345.678e-9",
+        "The quick brown fox isn't jumping; they've said it's fine, I'll see.",
+        "Größe, naïve café, œuvre — «guillemets» … 100 % sûr",
+        "Съешь ещё этих мягких французских булок, да выпей чаю",
+        "日本語のテキストと漢字、そしてカタカナ。全角１２３",
+        "中文文本:机器学习模型的分词器测试,数字2024年",
+        "한국어 문장도 있습니다. 띄어쓰기 테스트",
+        "نص عربي مع أرقام ١٢٣ وعلامات",
+        "हिन्दी में एक वाक्य और संख्या ४५६",
+        "emoji 👩‍👩‍👧‍👦 🇩🇪 ✅ and zero\u{200b}width\u{feff}",
+        "\ttabs\t\tand   spaces  \n\n\n  newline runs\r\n  \u{a0}nbsp ",
+        "<|im_start|>user<|im_end|> is text here, $x^{2}_{ij}$ \\begin{align}",
+        "e\u{301}\u{327} combining, \u{fb01} ligature, Å \u{212b}",
+    ];
+    (0..10_000)
+        .map(|i| {
+            let (a, b) = (
+                seeds[i % seeds.len()],
+                seeds[(i / seeds.len()) % seeds.len()],
+            );
+            let cut = a.char_indices().nth(i % 37).map_or(a.len(), |(at, _)| at);
+            format!("{}{b} {}{}", &a[cut..], i * 7919, &a[..cut])
+        })
+        .collect()
+}
+
+#[test]
+fn token_ids_of_ten_thousand_lines_and_chat_texts_are_equal() {
+    for name in models() {
+        let model = Pretrained::open(&name).unwrap();
+        let lines = lines();
+        let Some(theirs) = reference(&name, &["tokens"], &json!(lines)) else {
+            return;
+        };
+        for (line, theirs) in lines.iter().zip(theirs.as_array().unwrap()) {
+            assert_eq!(
+                json!(model.tokenizer.encode(line).unwrap()),
+                *theirs,
+                "{name}: {line:?}"
+            );
+        }
+        let template = model
+            .chat_template
+            .as_ref()
+            .expect("a model for conversations");
+        let turns = ["Write a function.", "def f(): pass", "Now test it: {{ x }}"];
+        let conversations: Vec<Vec<Message>> = (1..=3)
+            .step_by(2)
+            .map(|n| {
+                let message = |i: usize| match i % 2 {
+                    0 => Message::user(turns[i]),
+                    _ => Message::assistant(turns[i]),
+                };
+                (0..n).map(message).collect()
+            })
+            .collect();
+        let theirs = reference(&name, &["chat"], &json!(conversations)).unwrap();
+        for (conversation, theirs) in conversations.iter().zip(theirs.as_array().unwrap()) {
+            assert_eq!(
+                template.render(conversation, true).unwrap(),
+                theirs.as_str().unwrap(),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn logits_of_published_models_are_equal() {
+    for name in models() {
+        let pretrained = Pretrained::open(&name).unwrap();
+        let rows: Vec<Vec<u32>> = lines()[..8]
+            .iter()
+            .map(|line| pretrained.tokenizer.encode(line).unwrap())
+            .collect();
+        let Some(theirs) = reference(&name, &["logits"], &json!(rows)) else {
+            return;
+        };
+        let model = Transformer::frozen(
+            &pretrained.config,
+            pretrained.weights(Kind::Float).unwrap(),
+            Device::Cpu,
+        );
+        for (row, theirs) in rows.iter().zip(theirs.as_array().unwrap()) {
+            let ids: Vec<i64> = row.iter().map(|t| i64::from(*t)).collect();
+            let input = Tensor::from_slice(&ids).view([1, -1]);
+            let ours = no_grad(|| model.logits(&model.forward(&input)));
+            let worst = distance(&ours, theirs);
+            assert!(worst < 1e-3, "{name}: {worst}");
+        }
+    }
+}
