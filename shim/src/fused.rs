@@ -471,6 +471,6 @@ mod tests {
         let table = Tensor::ones([8, 16], (Kind::Float, Device::Cpu));
         let mut qkv = wave(&[1, 48], 0.0);
         let places = Places::new(&[(0, &[0, 7])]);
-        cache.attend(0, &mut qkv, &places, (&table, &table), None);
+        let _ = cache.attend(0, &mut qkv, &places, (&table, &table), None);
     }
 }

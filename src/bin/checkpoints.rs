@@ -419,8 +419,12 @@ fn save(place: &Place, name: &str, wait: u64) -> Result<Exit> {
     };
     let store = Store::open(&run).map_err(UsageError::new)?;
     request_save(&run, name).map_err(UsageError::new)?;
+    if wait == 0 {
+        eprintln!("{} will save {name} after its present step", run.display());
+        return Ok(Exit::Done);
+    }
     let deadline = Instant::now() + Duration::from_secs(wait);
-    while wait > 0 {
+    loop {
         if let Ok(saved) = store.load(name) {
             println!("{}", saved.path().display());
             return Ok(Exit::Done);
@@ -435,8 +439,6 @@ fn save(place: &Place, name: &str, wait: u64) -> Result<Exit> {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    eprintln!("{} will save {name} after its present step", run.display());
-    Ok(Exit::Done)
 }
 
 fn copy(json: bool, runs: &[PathBuf], name: Option<String>, to: &std::path::Path) -> Result<Exit> {
