@@ -205,9 +205,9 @@ section! {
     /// Supervised training before the game: reference traces for the generator, executed samples for the discriminator.
     pub struct Warmup {
         /// Optimizer steps of the generator.
-        generator_steps: u64 = 3000, in 0..=10000000;
+        generator_steps: u64 = 2400, in 0..=10000000;
         /// Optimizer steps of the discriminator.
-        discriminator_steps: u64 = 700, in 0..=10000000;
+        discriminator_steps: u64 = 600, in 0..=10000000;
         /// Sequences in a step.
         batch_size: usize = 16, in 1..=4096;
         /// Highest learning rate, reached after lr_warmup_steps.
