@@ -14,14 +14,13 @@ import confine
 
 import io
 import marshal
-from gc import collect, freeze
 
 import encode
 import stdlib  # noqa: F401 (imported for what it imports)
 import wit_world
 
 _loads, _compile, _exec, _StringIO = marshal.loads, compile, exec, io.StringIO
-_Forbidden, _NO_FILE, _seal = confine.Forbidden, confine.NO_FILE, encode.seal
+_Forbidden, _NO_FILE, _seal, _seed = confine.Forbidden, confine.NO_FILE, encode.seal, confine.seed
 _FILE = "<code>" + _NO_FILE
 
 MESSAGE_CHARS = 500
@@ -95,10 +94,15 @@ def failure(error):
     return "raised", (encoded(class_name(error)), message(error), frames(error))
 
 
-# The loaded module's entry point and the cap on output. componentize-py makes a new WitWorld for each call, so this cannot
-# live there.
+# The loaded module's entry point and the cap on output.
 _entry = None
 _cap = 0
+
+
+def forget():
+    """Goes back to what a fresh interpreter holds."""
+    global _entry, _cap
+    _entry, _cap = None, 0
 
 
 def begin():
@@ -108,75 +112,57 @@ def begin():
     return out
 
 
-class WitWorld(wit_world.WitWorld):
-    """The exports of world.wit."""
-
-    def load(self, request):
-        global _entry, _cap
-        code, name, _cap = _loads(request)
-        out = begin()
-        module = {"__name__": "solution" if name else "__main__", "__builtins__": __builtins__}
+def load(request):
+    """Runs the candidate's module. `request` is (source, name of the entry point or "", cap of output bytes, seed)."""
+    global _entry, _cap
+    code, name, _cap, seed = _loads(request)
+    if seed is not None:
+        _seed(seed)
+    out = begin()
+    module = {"__name__": "solution" if name else "__main__", "__builtins__": __builtins__}
+    try:
         try:
-            try:
-                code = _compile(code, _FILE, "exec")
-            except (SyntaxError, ValueError) as error:
-                # ValueError: NUL bytes in the source.
-                status, payload = "syntax", message(error)
-            else:
-                _exec(code, module)
-                _entry = module.get(name) if name else None
-                status, payload = ("loaded", None) if not name or callable(_entry) else ("missing", None)
-        except BaseException as error:
-            status, payload = failure(error)
+            code = _compile(code, _FILE, "exec")
+        except (SyntaxError, ValueError) as error:
+            # ValueError: NUL bytes in the source.
+            status, payload = "syntax", message(error)
+        else:
+            _exec(code, module)
+            _entry = module.get(name) if name else None
+            status, payload = ("loaded", None) if not name or callable(_entry) else ("missing", None)
+    except BaseException as error:
+        status, payload = failure(error)
+    if out.overflown:
+        status, payload = "output", None
+    return _seal(status, printed(out), payload, _cap)
+
+
+def call(args):
+    """Calls the entry point. `args` is a tuple."""
+    out = begin()
+    try:
+        status, payload = "value", _entry(*_loads(args)) if _entry is not None else None
+    except BaseException as error:
+        status, payload = failure(error)
+    try:
         if out.overflown:
             status, payload = "output", None
         return _seal(status, printed(out), payload, _cap)
-
-    def call(self, args):
-        out = begin()
-        try:
-            status, payload = "value", _entry(*_loads(args)) if _entry is not None else None
-        except BaseException as error:
-            status, payload = failure(error)
-        try:
-            if out.overflown:
-                status, payload = "output", None
-            return _seal(status, printed(out), payload, _cap)
-        except BaseException as error:
-            # Only a hostile value gets here: a metaclass whose __hash__ raises, or memory that ran out.
-            status, payload = failure(error)
-            return _seal(status, b"", payload, _cap)
+    except BaseException as error:
+        # Only a hostile value gets here: a metaclass whose __hash__ raises, or memory that ran out.
+        status, payload = failure(error)
+        return _seal(status, b"", payload, _cap)
 
 
-def warm_up():
-    """Runs what most candidates run, so that the snapshot holds the caches it fills."""
-    world = WitWorld()
-    source = """
-import collections, heapq, itertools, math, re
-class Node:
-    def __init__(self, value): self.value = value
-def solve(items):
-    seen = collections.defaultdict(list)
-    for at, item in enumerate(sorted(items)): seen[item].append(Node(at).value)
-    try: raise ValueError(f"{len(items):>3}")
-    except ValueError as error: print(error, re.findall("[a-z]+", "ab 1 cd"))
-    heap = list(items); heapq.heapify(heap)
-    return [dict(seen), tuple(heap), {1.5, None}, "".join(map(str, items)), math.gcd(4, 6), b"x", -10 ** 30]
-"""
-    for _ in range(3):
-        world.load(marshal.dumps((source, "solve", 1 << 16), 2))
-        for args in ([3, 1, 2],), ([],), (1,):
-            world.call(marshal.dumps(args, 2))
-        world.load(marshal.dumps(("def f(:", "f", 1 << 16), 2))
-        world.load(marshal.dumps(("print(sum(range(10)))", "", 1 << 16), 2))
-        world.call(marshal.dumps((), 2))
+class WitWorld(wit_world.WitWorld):
+    """The export that componentize-py wants of every component."""
+
+    def ready(self):
+        pass
 
 
-standard = sys.stdout, sys.stderr
-warm_up()
-sys.stdout, sys.stderr = standard
+import snapshot  # noqa: E402, F401 (once this module is whole; the builder of the runtime calls it)
+
 confine.seal()
 sys.argv = [""]
 sys.stdin = io.StringIO("")
-collect()
-freeze()

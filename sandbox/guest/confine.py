@@ -64,7 +64,7 @@ def _confine_time():
 
 # --- entropy: a hash chain from a fixed seed
 
-_state = [b"gauntlet"]
+_state = [b""]
 
 
 def _urandom(n):
@@ -89,7 +89,6 @@ def _confine_random():
     # The C constructor asks the operating system for a seed unless it is given one.
     random.Random.__new__ = staticmethod(lambda cls, *args, **kwargs: _random.Random.__new__(cls, 0))
     random.Random.seed = seeded
-    random.seed(0)
 
 
 def _patch_type(kind, **members):
@@ -240,8 +239,21 @@ def seal():
     _confine_threads()
     _confine_processes()
     _confine_imports()
+    reset()
+
+
+def reset():
+    """Sets clock and entropy to where every execution starts."""
     _now[0] = 1_700_000_000_000_000_000
-    _state[0] = b"gauntlet"
+    seed(0)
+
+
+def seed(number):
+    """Starts entropy anew, as the number says."""
+    import random
+
+    _state[0] = b"gauntlet %d" % number
+    random.seed(number)
 
 
 _confine_time()

@@ -112,7 +112,7 @@ impl CodeCheck {
             outcome,
             got,
             stdout,
-            fuel: Some(fuel),
+            fuel: self.job.limits.fuel.map(|_| fuel),
         };
         report(vec![test], self.started)
     }
@@ -390,6 +390,7 @@ fn limits_of_tests(limits: &Limits) -> Limits {
         wall: limits.wall.max(default.wall),
         memory_bytes: limits.memory_bytes.max(default.memory_bytes),
         output_bytes: limits.output_bytes.max(16 << 20),
+        seed: limits.seed,
     }
 }
 

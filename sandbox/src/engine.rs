@@ -19,15 +19,29 @@ pub(crate) const HOST_STACK: usize = 64 << 20;
 
 const WASM_STACK: usize = 16 << 20;
 
+/// The tables of the runtime: CPython's functions, and those that stand for the operating system's.
+const TABLES: u32 = 2;
+
 /// What of the configuration changes the compiled code, in words, so that the runtime's hash covers it.
-pub(crate) const CODE_SETTINGS: &str = "fuel, epochs, no concurrency";
+pub(crate) const CODE_SETTINGS: &str = "epochs, with and without fuel";
+
+/// What the compiled code counts while it runs. Counting costs time, so the runtime is compiled once for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Metering {
+    /// Instructions, and looks at the clock.
+    Fuel,
+    /// Only looks at the clock.
+    Clock,
+}
 
 /// The configuration of an engine with room for `slots` instances at a time.
-fn config(slots: u32) -> Config {
+fn config(slots: u32, metering: Metering) -> Config {
     let mut config = Config::new();
     // What changes the compiled code; keep in step with CODE_SETTINGS.
-    config.consume_fuel(true).epoch_interruption(true);
+    config.consume_fuel(metering == Metering::Fuel);
+    config.epoch_interruption(true);
     config.concurrency_support(false);
+    config.generate_address_map(false).native_unwind_info(false);
     // What does not.
     config.memory_init_cow(true);
     // No async calls are made, but wasmtime wants their stacks to be as large.
@@ -35,43 +49,49 @@ fn config(slots: u32) -> Config {
         .max_wasm_stack(WASM_STACK)
         .async_stack_size(WASM_STACK);
     let mut pool = PoolingAllocationConfig::default();
-    pool.total_component_instances(slots)
-        .total_core_instances(slots * 60)
+    pool.total_core_instances(slots)
         .total_memories(slots)
-        .total_tables(slots * 4)
-        .max_core_instances_per_component(60)
-        .max_memories_per_component(1)
-        .max_tables_per_component(4)
-        .max_core_instance_size(4 << 20)
-        .max_component_instance_size(4 << 20)
+        .total_tables(slots * TABLES)
+        .max_tables_per_module(TABLES)
+        .max_core_instance_size(1 << 20)
         .table_elements(8000)
         .max_unused_warm_slots(slots)
-        .linear_memory_keep_resident(1 << 20)
+        .linear_memory_keep_resident(4 << 20)
         .table_keep_resident(1 << 20)
-        .pagemap_scan(Enabled::Auto);
+        .pagemap_scan(pagemap_scan());
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }
 
+/// The scan finds the pages that a program wrote, so that only those are reset. It does not see written pages that were
+/// swapped out, and would leave them to the next program: where the machine swaps, all pages are reset the slow way.
+fn pagemap_scan() -> Enabled {
+    match std::fs::read_to_string("/proc/swaps") {
+        // A heading, then a line for each area.
+        Ok(swaps) if swaps.lines().count() <= 1 => Enabled::Auto,
+        _ => Enabled::No,
+    }
+}
+
 /// An engine with room for `slots` instances at a time.
-pub(crate) fn engine(slots: u32) -> Result<Engine, Fault> {
-    Engine::new(&config(slots)).map_err(|error| Fault::Engine {
+pub(crate) fn engine(slots: u32, metering: Metering) -> Result<Engine, Fault> {
+    Engine::new(&config(slots, metering)).map_err(|error| Fault::Engine {
         why: format!("{error:#}"),
     })
 }
 
-/// A thread that advances the engine's epoch every [`TICK`] until dropped.
+/// A thread that advances the epoch every [`TICK`] until dropped.
 #[derive(Debug)]
 pub(crate) struct Ticker(Arc<AtomicBool>);
 
 impl Ticker {
-    pub(crate) fn start(engine: &Engine) -> Result<Ticker, Fault> {
+    pub(crate) fn start(advance: impl Fn() + Send + 'static) -> Result<Ticker, Fault> {
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, engine) = (Arc::clone(&stop), engine.clone());
+        let stopped = Arc::clone(&stop);
         let tick = move || {
             while !stopped.load(Ordering::Relaxed) {
                 std::thread::sleep(TICK);
-                engine.increment_epoch();
+                advance();
             }
         };
         let spawned = std::thread::Builder::new()

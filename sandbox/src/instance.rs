@@ -1,25 +1,50 @@
 //! One interpreter: start it, load a module, call a function. The rest of the crate sees bytes and fuel, and nothing of
 //! how the guest is laid out.
 
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use wasmtime::component::{Component, InstancePre, Linker, TypedFunc};
-use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, Trap, UpdateDeadline};
+use wasmtime::{
+    Engine, Func, Instance as Exports, InstancePre, Linker, Module, ModuleExport, ResourceLimiter,
+    Store, StoreContextMut, Trap, TypedFunc, UpdateDeadline, WasmParams, WasmResults,
+};
 
-use crate::engine::TICK;
+use crate::abi::{self, Abi, Broken, Object};
+use crate::engine::{self, Metering, TICK};
 use crate::fault::Fault;
 use crate::outcome::{Outcome, TimeLimit};
+use crate::runtime;
 use crate::test::{Limits, MEMORY_WANTED};
 
-type Export = TypedFunc<(Vec<u8>,), (Vec<u8>,)>;
+/// The functions by which the host calls a candidate: each takes a `bytes` object and returns one.
+pub(crate) const LOAD: &str = "load";
+pub(crate) const CALL: &str = "call";
 
-/// The guest, linked and ready to be started many times.
+/// The guest, ready to be started many times. Cloning is cheap.
 #[derive(Clone)]
 pub(crate) struct Template {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    fuel: Machine,
+    /// Opened when first needed.
+    clock: OnceLock<Machine>,
+    dir: std::path::PathBuf,
+    slots: u32,
+}
+
+/// The guest as one engine runs it.
+struct Machine {
     engine: Engine,
     pre: InstancePre<State>,
+    memory: ModuleExport,
+    load: ModuleExport,
+    call: ModuleExport,
+    /// In the order of [`abi::EXPORTS`].
+    abi: [ModuleExport; 4],
 }
 
 /// Tells instances whose answers nobody waits for any more to stop. All clones are one.
@@ -40,9 +65,15 @@ impl Stop {
 /// A running interpreter. It is lost once a call has died.
 pub(crate) struct Instance {
     store: Store<State>,
-    load: Export,
-    call: Export,
+    abi: Abi,
+    load: TypedFunc<Object, Object>,
+    call: TypedFunc<Object, Object>,
+    /// What earlier calls left for the host to give back.
+    held: Vec<Object>,
     wall_ticks: u64,
+    metering: Metering,
+    /// An honest response is not longer.
+    cap: usize,
 }
 
 /// What a call gave: the guest's bytes or how it died, and the fuel it took.
@@ -82,19 +113,79 @@ impl ResourceLimiter for State {
 }
 
 impl Template {
-    /// Links `component`, which must need nothing from the host.
-    pub(crate) fn new(engine: &Engine, component: &Component) -> Result<Template, Fault> {
-        let pre = Linker::new(engine)
-            .instantiate_pre(component)
-            .map_err(instance_fault)?;
+    /// Opens the runtime in `dir` for `slots` interpreters at a time.
+    pub(crate) fn open(dir: &Path, slots: u32) -> Result<Template, Fault> {
         Ok(Template {
-            engine: engine.clone(),
-            pre,
+            inner: Arc::new(Inner {
+                fuel: Machine::open(dir, slots, Metering::Fuel)?,
+                clock: OnceLock::new(),
+                dir: dir.to_owned(),
+                slots,
+            }),
         })
+    }
+
+    /// Advances the epoch by which the wall clock stops interpreters.
+    pub(crate) fn tick(&self) {
+        self.inner.fuel.engine.increment_epoch();
+        if let Some(machine) = self.inner.clock.get() {
+            machine.engine.increment_epoch();
+        }
     }
 
     /// Starts a fresh interpreter under `limits`, which also ends once `stop` says so.
     pub(crate) fn start(&self, limits: &Limits, stop: &Stop) -> Result<Instance, Fault> {
+        match limits.fuel {
+            Some(_) => self.inner.fuel.start(limits, Metering::Fuel, stop),
+            None => self.clock()?.start(limits, Metering::Clock, stop),
+        }
+    }
+
+    fn clock(&self) -> Result<&Machine, Fault> {
+        if let Some(machine) = self.inner.clock.get() {
+            return Ok(machine);
+        }
+        // Two threads may both open it; one of the two is dropped.
+        let machine = Machine::open(&self.inner.dir, self.inner.slots, Metering::Clock)?;
+        Ok(self.inner.clock.get_or_init(|| machine))
+    }
+}
+
+impl Machine {
+    fn open(dir: &Path, slots: u32, metering: Metering) -> Result<Machine, Fault> {
+        let engine = engine::engine(slots, metering)?;
+        let module = runtime::load(&engine, dir, metering)?;
+        Machine::new(engine, &module)
+    }
+
+    /// Links `module`, which must need nothing from the host.
+    fn new(engine: Engine, module: &Module) -> Result<Machine, Fault> {
+        let export = |name: &str| {
+            module
+                .get_export_index(name)
+                .ok_or_else(|| Fault::Instance {
+                    why: format!("the runtime exports no {name}"),
+                })
+        };
+        let [allocate, data, size, release] = abi::EXPORTS;
+        Ok(Machine {
+            pre: Linker::new(&engine)
+                .instantiate_pre(module)
+                .map_err(instance_fault)?,
+            memory: export("memory")?,
+            load: export(LOAD)?,
+            call: export(CALL)?,
+            abi: [
+                export(allocate)?,
+                export(data)?,
+                export(size)?,
+                export(release)?,
+            ],
+            engine,
+        })
+    }
+
+    fn start(&self, limits: &Limits, metering: Metering, stop: &Stop) -> Result<Instance, Fault> {
         let wall_ticks = ticks(limits.wall);
         let mut store = Store::new(
             &self.engine,
@@ -107,16 +198,8 @@ impl Template {
         );
         store.limiter(|state| state);
         store.epoch_deadline_callback(tick);
-        // A hostile guest may claim a response of any length: beyond honest sizes wasmtime does not copy it.
-        store.set_hostcall_fuel(
-            limits
-                .output_bytes
-                .saturating_mul(2)
-                .saturating_add(64 << 10),
-        );
         store.set_epoch_deadline(1);
-        store.set_fuel(u64::MAX).map_err(instance_fault)?;
-        let instance = self.pre.instantiate(&mut store).map_err(|error| {
+        let exports = self.pre.instantiate(&mut store).map_err(|error| {
             if store.data().refused {
                 return Fault::Limit {
                     limit: "memory",
@@ -126,49 +209,97 @@ impl Template {
             }
             instance_fault(error)
         })?;
-        let load = instance
-            .get_typed_func(&mut store, "load")
-            .map_err(instance_fault)?;
-        let call = instance
-            .get_typed_func(&mut store, "call")
-            .map_err(instance_fault)?;
+        let [allocate, data, size, release] = &self.abi;
+        let memory = exports
+            .get_module_export(&mut store, &self.memory)
+            .and_then(wasmtime::Extern::into_memory)
+            .ok_or_else(|| Fault::Instance {
+                why: "the runtime's memory is none".into(),
+            })?;
+        let abi = Abi {
+            memory,
+            allocate: function(&exports, &mut store, allocate)?,
+            data: function(&exports, &mut store, data)?,
+            size: function(&exports, &mut store, size)?,
+            release: function(&exports, &mut store, release)?,
+        };
         Ok(Instance {
+            load: function(&exports, &mut store, &self.load)?,
+            call: function(&exports, &mut store, &self.call)?,
+            abi,
             store,
-            load,
-            call,
+            held: Vec::new(),
             wall_ticks,
+            metering,
+            cap: limits
+                .output_bytes
+                .saturating_mul(2)
+                .saturating_add(64 << 10),
         })
     }
+}
+
+fn function<P: WasmParams, R: WasmResults>(
+    exports: &Exports,
+    store: &mut Store<State>,
+    export: &ModuleExport,
+) -> Result<TypedFunc<P, R>, Fault> {
+    exports
+        .get_module_export(&mut *store, export)
+        .and_then(wasmtime::Extern::into_func)
+        .ok_or_else(|| wasmtime::Error::msg("an export is not a function"))
+        .and_then(|function: Func| function.typed(&*store))
+        .map_err(instance_fault)
 }
 
 impl Instance {
     /// Sends `request` to the guest's `load`.
     pub(crate) fn load(&mut self, request: Vec<u8>, fuel: u64) -> Result<Reply, Fault> {
-        self.run(self.load, request, fuel)
+        self.run(self.load.clone(), request, fuel)
     }
 
     /// Sends `args` to the guest's `call`.
     pub(crate) fn call(&mut self, args: Vec<u8>, fuel: u64) -> Result<Reply, Fault> {
-        self.run(self.call, args, fuel)
+        self.run(self.call.clone(), args, fuel)
     }
 
-    fn run(&mut self, export: Export, bytes: Vec<u8>, fuel: u64) -> Result<Reply, Fault> {
-        self.store.set_fuel(fuel).map_err(instance_fault)?;
+    fn run(
+        &mut self,
+        function: TypedFunc<Object, Object>,
+        bytes: Vec<u8>,
+        fuel: u64,
+    ) -> Result<Reply, Fault> {
         self.store.data_mut().ticks_left = self.wall_ticks;
         self.store.set_epoch_deadline(1);
-        let result = export.call(&mut self.store, (bytes,));
-        let left = self.store.get_fuel().map_err(instance_fault)?;
-        let bytes = match result {
-            Ok((bytes,)) => Ok(bytes),
-            Err(error) => Err(death(
-                error.downcast_ref::<Trap>(),
-                self.store.data().refused,
-            )),
+        if self.metering == Metering::Fuel {
+            self.store.set_fuel(fuel).map_err(instance_fault)?;
+        }
+        let result = self.exchange(&function, &bytes);
+        let spent = match self.metering {
+            Metering::Fuel => fuel - self.store.get_fuel().map_err(instance_fault)?,
+            Metering::Clock => 0,
         };
-        Ok(Reply {
-            bytes,
-            fuel: fuel - left,
-        })
+        let refused = self.store.data().refused;
+        let bytes = result.map_err(|broken| match broken {
+            Broken::Died(error) => death(error.downcast_ref::<Trap>(), refused),
+            Broken::Raised if refused => Outcome::OutOfMemory,
+            Broken::Raised | Broken::Malformed => Outcome::Malformed,
+        });
+        Ok(Reply { bytes, fuel: spent })
+    }
+
+    fn exchange(
+        &mut self,
+        function: &TypedFunc<Object, Object>,
+        bytes: &[u8],
+    ) -> Result<Vec<u8>, Broken> {
+        for object in self.held.drain(..) {
+            self.abi.release.call(&mut self.store, object)?;
+        }
+        let argument = self.abi.enter(&mut self.store, bytes)?;
+        let result = function.call(&mut self.store, argument)?;
+        self.held = vec![argument, result];
+        self.abi.leave(&mut self.store, result, self.cap)
     }
 }
 
@@ -215,3 +346,6 @@ fn instance_fault(error: wasmtime::Error) -> Fault {
         why: format!("{error:#}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

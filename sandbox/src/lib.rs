@@ -39,6 +39,7 @@
 //! - A pass counts only in [`Mode::Pure`], where each input meets a fresh interpreter; [`Mode::Fast`] can only fail a
 //!   program early.
 
+mod abi;
 mod code_check;
 mod compare;
 mod engine;

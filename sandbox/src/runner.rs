@@ -90,7 +90,7 @@ impl Work for Execute {
                 }
             }),
             stdout: run.stdout,
-            fuel: Some(run.fuel),
+            fuel: job.limits.fuel.map(|_| run.fuel),
         };
         Ok(Some(calls.take().map(execution).collect()))
     }
@@ -184,7 +184,7 @@ fn judge(test: &Test, run: Run, job: &CheckJob) -> TestReport {
         outcome,
         got,
         stdout,
-        fuel: Some(fuel),
+        fuel: job.limits.fuel.map(|_| fuel),
     }
 }
 
@@ -306,7 +306,12 @@ pub(crate) fn load(
     let mut instance = template.start(limits, stop)?;
     let mut request = Vec::new();
     let cap = i64::try_from(limits.output_bytes).unwrap_or(i64::MAX);
-    let parts = [code.0.clone(), entry_point.into(), Value::from(cap)];
+    // The interpreter's snapshot was taken with seed 0.
+    let seed = match limits.seed {
+        0 => Value::None,
+        seed => Value::Int(seed.into()),
+    };
+    let parts = [code.0.clone(), entry_point.into(), Value::from(cap), seed];
     if !wire::write_tuple(&parts, &mut request) {
         return Err(Fault::Instance {
             why: "the program is larger than 2 GiB".into(),

@@ -1,6 +1,7 @@
 //! The runtime: the guest compiled ahead of time, in the user's cache folder under the hash of all it is made of.
 //!
-//! `<cache>/gauntlet/runtime/<hash>/` holds `runtime.cwasm` and `manifest.json`. The cache folder is
+//! `<cache>/gauntlet/runtime/<hash>/` holds the machine code, once with fuel and once without (`fuel.cwasm`,
+//! `clock.cwasm`), and `manifest.json`. The cache folder is
 //! `$GAUNTLET_CACHE`, else `$XDG_CACHE_HOME/gauntlet`, else `~/.cache/gauntlet`.
 
 use std::fs::File;
@@ -8,20 +9,26 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use wasmtime::Engine;
-use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
 
-use crate::engine::{CODE_SETTINGS, WASMTIME};
+use crate::engine::{CODE_SETTINGS, Metering, WASMTIME};
 use crate::fault::Fault;
 
 #[cfg(feature = "compile")]
 pub(crate) mod build;
+#[cfg(feature = "compile")]
+mod fuse;
+#[cfg(feature = "compile")]
+mod link;
+#[cfg(feature = "compile")]
+mod snapshot;
 
 /// The files the guest is made of, as they were when this crate was compiled.
-pub(crate) const GUEST: [(&str, &str); 7] = [
+pub(crate) const GUEST: [(&str, &str); 8] = [
     ("app.py", include_str!("../guest/app.py")),
     ("confine.py", include_str!("../guest/confine.py")),
     ("encode.py", include_str!("../guest/encode.py")),
+    ("snapshot.py", include_str!("../guest/snapshot.py")),
     ("stdlib.py", include_str!("../guest/stdlib.py")),
     ("entropy.c", include_str!("../guest/entropy.c")),
     (
@@ -31,8 +38,23 @@ pub(crate) const GUEST: [(&str, &str); 7] = [
     ("world.wit", include_str!("../guest/world.wit")),
 ];
 
-const CODE_FILE: &str = "runtime.cwasm";
+/// The code that makes the module out of the component: another version of it makes another runtime.
+const MAKERS: [&str; 4] = [
+    include_str!("runtime/fuse.rs"),
+    include_str!("runtime/link.rs"),
+    include_str!("runtime/snapshot.rs"),
+    include_str!("../guest/warm_up.py"),
+];
+
 const MANIFEST_FILE: &str = "manifest.json";
+
+/// The file of compiled code for a way of metering.
+const fn code_file(metering: Metering) -> &'static str {
+    match metering {
+        Metering::Fuel => "fuel.cwasm",
+        Metering::Clock => "clock.cwasm",
+    }
+}
 
 /// What lies beside the compiled runtime.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,14 +67,32 @@ pub(crate) struct Manifest {
     wasmtime: String,
     settings: String,
     target: String,
-    /// blake3 of the component that was compiled.
-    component: String,
-    /// blake3 and size of [`CODE_FILE`].
-    code: String,
-    code_bytes: u64,
+    /// blake3 of the module that was compiled.
+    module: String,
+    /// The compiled code with fuel and without.
+    fuel: CodeFile,
+    clock: CodeFile,
 }
 
-/// blake3 over what the component is built from.
+/// A file of compiled code.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CodeFile {
+    blake3: String,
+    bytes: u64,
+}
+
+#[cfg(any(test, feature = "compile"))]
+impl CodeFile {
+    fn of(code: &[u8]) -> CodeFile {
+        CodeFile {
+            blake3: blake3::hash(code).to_hex().to_string(),
+            bytes: code.len() as u64,
+        }
+    }
+}
+
+/// blake3 over what the component is made of.
 pub(crate) fn component_hash() -> String {
     let mut hasher = blake3::Hasher::new();
     for (name, text) in GUEST {
@@ -65,7 +105,7 @@ pub(crate) fn component_hash() -> String {
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
-/// blake3 over all that decides what [`CODE_FILE`] holds.
+/// blake3 over all that decides what the compiled code is.
 pub(crate) fn hash() -> String {
     let mut hasher = blake3::Hasher::new();
     for part in [
@@ -73,7 +113,10 @@ pub(crate) fn hash() -> String {
         WASMTIME,
         CODE_SETTINGS,
         &target(),
-    ] {
+    ]
+    .into_iter()
+    .chain(MAKERS)
+    {
         hasher.update(part.as_bytes()).update(&[0]);
     }
     hasher.finalize().to_hex()[..16].to_owned()
@@ -105,8 +148,8 @@ pub(crate) fn dir() -> PathBuf {
 }
 
 /// Loads the runtime in `dir`, once it is known to be the one this program was built for, bit for bit.
-pub(crate) fn load(engine: &Engine, dir: &Path) -> Result<Component, Fault> {
-    let path = verify(dir)?;
+pub(crate) fn load(engine: &Engine, dir: &Path, metering: Metering) -> Result<Module, Fault> {
+    let path = verify(dir, metering)?;
     #[expect(
         unsafe_code,
         reason = "wasmtime maps machine code from a file; `verify` has checked what the file is"
@@ -114,15 +157,15 @@ pub(crate) fn load(engine: &Engine, dir: &Path) -> Result<Component, Fault> {
     // SAFETY: the file must be what this wasmtime's `serialize` wrote, and must not change while mapped. Its bytes have
     // the hash that `build-runtime` recorded under `hash()`, which covers wasmtime's version and settings, and wasmtime
     // checks its own header of both again. `build-runtime` replaces the file by rename and never writes into it.
-    let component = unsafe { Component::deserialize_file(engine, &path) };
-    component.map_err(|error| Fault::BadRuntime {
+    let module = unsafe { Module::deserialize_file(engine, &path) };
+    module.map_err(|error| Fault::BadRuntime {
         path,
         why: format!("{error:#}"),
     })
 }
 
-/// Checks the manifest and the compiled file against it; gives the file's path.
-pub(crate) fn verify(dir: &Path) -> Result<PathBuf, Fault> {
+/// Checks the manifest and a compiled file against it; gives the file's path.
+pub(crate) fn verify(dir: &Path, metering: Metering) -> Result<PathBuf, Fault> {
     let path = dir.join(MANIFEST_FILE);
     let missing = |error: &std::io::Error| Fault::NoRuntime {
         path: dir.to_owned(),
@@ -143,12 +186,16 @@ pub(crate) fn verify(dir: &Path) -> Result<PathBuf, Fault> {
         );
         return Err(bad(&path, why));
     }
-    let code = dir.join(CODE_FILE);
+    let wanted = match metering {
+        Metering::Fuel => manifest.fuel.blake3,
+        Metering::Clock => manifest.clock.blake3,
+    };
+    let code = dir.join(code_file(metering));
     let found = hash_file(&code).map_err(|error| bad(&code, error.to_string()))?;
-    if found != manifest.code {
+    if found != wanted {
         return Err(bad(
             &code,
-            format!("its hash is {found}, the manifest says {}", manifest.code),
+            format!("its hash is {found}, the manifest says {wanted}"),
         ));
     }
     Ok(code)
@@ -173,14 +220,14 @@ mod tests {
 
     fn manifest(code: &[u8]) -> Manifest {
         Manifest {
-            schema_version: 1,
+            schema_version: 2,
             runtime: hash(),
             wasmtime: WASMTIME.into(),
             settings: CODE_SETTINGS.into(),
             target: target(),
-            component: String::new(),
-            code: blake3::hash(code).to_hex().to_string(),
-            code_bytes: code.len() as u64,
+            module: String::new(),
+            fuel: CodeFile::of(code),
+            clock: CodeFile::of(b"other code"),
         }
     }
 
@@ -191,23 +238,23 @@ mod tests {
             serde_json::to_vec(manifest).unwrap(),
         )
         .unwrap();
-        std::fs::write(dir.path().join(CODE_FILE), code).unwrap();
+        std::fs::write(dir.path().join(code_file(Metering::Fuel)), code).unwrap();
         dir
     }
 
     #[test]
     fn a_runtime_that_is_not_there_names_the_way_out() {
-        let fault = verify(Path::new("/nowhere")).unwrap_err();
+        let fault = verify(Path::new("/nowhere"), Metering::Fuel).unwrap_err();
         assert!(fault.to_string().contains("cargo xtask setup"), "{fault}");
     }
 
     #[test]
     fn a_corrupt_or_foreign_runtime_is_refused_before_it_is_mapped() {
         let whole = folder(&manifest(b"code"), b"code");
-        assert!(verify(whole.path()).is_ok());
+        assert!(verify(whole.path(), Metering::Fuel).is_ok());
         let corrupt = folder(&manifest(b"code"), b"cod\0");
         assert!(matches!(
-            verify(corrupt.path()),
+            verify(corrupt.path(), Metering::Fuel),
             Err(Fault::BadRuntime { .. })
         ));
         let foreign = folder(
@@ -218,12 +265,15 @@ mod tests {
             b"code",
         );
         assert!(matches!(
-            verify(foreign.path()),
+            verify(foreign.path(), Metering::Fuel),
             Err(Fault::BadRuntime { .. })
         ));
-        let engine = crate::engine::engine(1).unwrap();
+        let engine = crate::engine::engine(1, Metering::Fuel).unwrap();
         assert!(
-            matches!(load(&engine, whole.path()), Err(Fault::BadRuntime { .. })),
+            matches!(
+                load(&engine, whole.path(), Metering::Fuel),
+                Err(Fault::BadRuntime { .. })
+            ),
             "no machine code at all"
         );
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::code_check::CodeCheck;
 use crate::compare::Comparison;
-use crate::engine::{self, Ticker};
+use crate::engine::Ticker;
 use crate::fault::Fault;
 use crate::instance::Template;
 use crate::pool::{self, Pool, block_on};
@@ -46,17 +46,24 @@ impl Sandbox {
 
     /// Opens the runtime in the folder `dir`.
     pub fn open_in(dir: &Path) -> Result<Sandbox, Fault> {
-        let workers = pool::size();
+        Sandbox::start(dir, pool::size())
+    }
+
+    /// [`Sandbox::open`] with a number of workers of the caller's choice.
+    pub fn open_with(workers: usize) -> Result<Sandbox, Fault> {
+        Sandbox::start(&runtime::dir(), workers.max(1))
+    }
+
+    fn start(dir: &Path, workers: usize) -> Result<Sandbox, Fault> {
         let slots = u32::try_from(pool::slots(workers)).map_err(|_| Fault::Engine {
             why: format!("{workers} workers"),
         })?;
-        let engine = engine::engine(slots)?;
-        let template = Template::new(&engine, &runtime::load(&engine, dir)?)?;
+        let template = Template::open(dir, slots)?;
         let pool = Pool::start(&template, workers)?;
         Ok(Sandbox {
             inner: Arc::new(Inner {
                 pool,
-                _ticker: Ticker::start(&engine)?,
+                _ticker: Ticker::start(move || template.tick())?,
             }),
         })
     }

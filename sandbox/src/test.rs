@@ -131,6 +131,8 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// Printed text, and the encoded return value, each.
     pub output_bytes: usize,
+    /// What `random`, `os.urandom` and their like start from: the same seed gives the same numbers.
+    pub seed: u64,
 }
 
 /// Fuel that a tight Python loop burns in about two seconds.
@@ -143,6 +145,7 @@ impl Default for Limits {
             wall: Duration::from_secs(10),
             memory_bytes: 256 << 20,
             output_bytes: 64 << 10,
+            seed: 0,
         }
     }
 }

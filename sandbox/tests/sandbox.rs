@@ -3,11 +3,13 @@
 mod agreement;
 mod attacks;
 mod behaviour;
+mod bench;
 mod code_tests;
 mod command;
 mod equality;
 mod pool;
 mod soak;
+mod stdlib;
 mod verdicts;
 
 use std::sync::OnceLock;

@@ -48,6 +48,7 @@ pub fn limits(config: &Config) -> Limits {
         wall: Duration::from_secs_f64(config.sandbox.wall_seconds),
         memory_bytes: config.sandbox.memory_mb << 20,
         output_bytes: defaults.output_bytes,
+        seed: defaults.seed,
     }
 }
 

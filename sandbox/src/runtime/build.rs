@@ -1,14 +1,16 @@
-//! Building the runtime: a venv with the pinned componentize-py, the guest snapshotted to a component, the component
-//! compiled ahead of time. Each step is kept, so that an interrupted build goes on where it stopped.
+//! Building the runtime: a venv with the pinned componentize-py, the guest initialised as a component, that fused to one
+//! module and warmed up (`super::fuse`, `super::snapshot`), the module compiled ahead of time. The first two are kept,
+//! so that an interrupted build goes on where it stopped.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use super::{CODE_FILE, GUEST, MANIFEST_FILE, Manifest};
-use super::{cache_dir, component_hash, dir, hash, hash_file, target, verify};
-use crate::engine::{CODE_SETTINGS, WASMTIME, engine};
+use super::fuse::FuseError;
+use super::{CodeFile, GUEST, MANIFEST_FILE, Manifest};
+use super::{cache_dir, code_file, component_hash, dir, hash, snapshot, target, verify};
+use crate::engine::{CODE_SETTINGS, Metering, WASMTIME, engine};
 use crate::fault::Fault;
 
 /// Why the runtime could not be built.
@@ -32,15 +34,31 @@ pub enum BuildError {
         /// What the program or the operating system said.
         said: String,
     },
-    /// The component does not compile.
-    #[error("wasmtime could not compile the interpreter: {why}")]
+    /// The component could not be made one module, or that could not be warmed up or compiled.
+    #[error("the interpreter could not be compiled: {why}")]
     Compile {
-        /// What wasmtime said.
+        /// What went wrong.
         why: String,
     },
     /// The engine does not start, or the built runtime does not load.
     #[error(transparent)]
     Fault(#[from] Fault),
+}
+
+impl From<FuseError> for BuildError {
+    fn from(error: FuseError) -> BuildError {
+        BuildError::Compile {
+            why: error.to_string(),
+        }
+    }
+}
+
+impl From<wasmtime::Error> for BuildError {
+    fn from(error: wasmtime::Error) -> BuildError {
+        BuildError::Compile {
+            why: format!("{error:#}"),
+        }
+    }
 }
 
 type Result<T> = std::result::Result<T, BuildError>;
@@ -51,7 +69,7 @@ type Result<T> = std::result::Result<T, BuildError>;
 /// a time.
 pub fn build_runtime(say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let dir = dir();
-    if verify(&dir).is_ok() {
+    if complete(&dir).is_ok() {
         say(&format!("sandbox runtime {} is in place", hash()));
         return Ok(dir);
     }
@@ -62,14 +80,58 @@ pub fn build_runtime(say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     if lock.try_lock().is_err() {
         say("waiting for another build of the sandbox runtime");
         lock.lock().map_err(file("lock", &path))?;
-        if verify(&dir).is_ok() {
+        if complete(&dir).is_ok() {
             return Ok(dir);
         }
     }
     let component = component(&work, say)?;
     compile(&component, &dir, say)?;
-    verify(&dir)?;
+    complete(&dir)?;
+    prune(&cache_dir().join("runtime"), &work, say);
     Ok(dir)
+}
+
+/// Runtimes that are kept: the one just built, and one that another clone or branch may be using.
+const KEPT: usize = 2;
+
+/// Removes what earlier builds left: all runtimes in `runtimes` but the newest, and the steps towards other ones in `work`.
+/// What is in use stays readable to those who have it open.
+fn prune(runtimes: &Path, work: &Path, say: &mut dyn FnMut(&str)) {
+    let of_hash = |path: &PathBuf| {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    let folders = |path: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(of_hash).collect()
+    };
+    let age = |path: &PathBuf| {
+        fs::metadata(path.join(MANIFEST_FILE))
+            .and_then(|file| file.modified())
+            .ok()
+    };
+    let mut old = folders(runtimes);
+    old.sort_by_key(|path| std::cmp::Reverse(age(path)));
+    let steps = folders(work)
+        .into_iter()
+        .filter(|path| !path.ends_with(component_hash()));
+    for path in old.into_iter().skip(KEPT).chain(steps) {
+        match fs::remove_dir_all(&path) {
+            Ok(()) => say(&format!("removed {}", path.display())),
+            // The next build tries again.
+            Err(error) => say(&format!("could not remove {}: {error}", path.display())),
+        }
+    }
+}
+
+/// Whether the runtime in `dir` is whole and this program's.
+fn complete(dir: &Path) -> std::result::Result<(), Fault> {
+    verify(dir, Metering::Fuel)?;
+    verify(dir, Metering::Clock)?;
+    Ok(())
 }
 
 /// The component, built if need be.
@@ -187,35 +249,37 @@ fn componentize_py(work: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
 }
 
 fn compile(component: &Path, dir: &Path, say: &mut dyn FnMut(&str)) -> Result<()> {
-    say("compiling the interpreter to machine code (about 20 s)");
-    let started = Instant::now();
     let wasm = fs::read(component).map_err(file("read", component))?;
-    let code = engine(1)?
-        .precompile_component(&wasm)
-        .map_err(|error| BuildError::Compile {
-            why: format!("{error:#}"),
-        })?;
+    say("fusing and warming up the interpreter (about 20 s)");
+    let module = snapshot::module(&wasm)?;
+    say("compiling the interpreter to machine code (about 40 s)");
+    let started = Instant::now();
     create_dir(dir)?;
     // The manifest comes last: without it the folder counts as empty.
     let _ = fs::remove_file(dir.join(MANIFEST_FILE));
-    replace(&dir.join(CODE_FILE), &code)?;
+    let compile = |metering| -> Result<CodeFile> {
+        let code = engine(1, metering)?.precompile_module(&module)?;
+        replace(&dir.join(code_file(metering)), &code)?;
+        Ok(CodeFile::of(&code))
+    };
     let manifest = Manifest {
-        schema_version: 1,
+        schema_version: 2,
         runtime: hash(),
         wasmtime: WASMTIME.into(),
         settings: CODE_SETTINGS.into(),
         target: target(),
-        component: hash_file(component).map_err(file("read", component))?,
-        code: blake3::hash(&code).to_hex().to_string(),
-        code_bytes: code.len() as u64,
+        module: blake3::hash(&module).to_hex().to_string(),
+        fuel: compile(Metering::Fuel)?,
+        clock: compile(Metering::Clock)?,
     };
+    let megabytes = (manifest.fuel.bytes + manifest.clock.bytes) >> 20;
     let manifest = serde_json::to_vec_pretty(&manifest).map_err(|error| BuildError::File {
         action: "write",
         path: dir.join(MANIFEST_FILE),
         source: error.into(),
     })?;
     replace(&dir.join(MANIFEST_FILE), &manifest)?;
-    let (megabytes, seconds) = (code.len() >> 20, started.elapsed().as_secs_f64());
+    let seconds = started.elapsed().as_secs_f64();
     say(&format!(
         "sandbox runtime {} is ready: {megabytes} MB, compiled in {seconds:.1} s",
         hash()
@@ -266,4 +330,40 @@ fn run(command: &mut Command, wanted: &str) -> Result<()> {
         "{program} ended with {}:\n{tail}",
         output.status
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn only_the_two_newest_runtimes_and_this_ones_steps_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let work = dir.path().join("build");
+        for (age, name) in ["c", "a", "d", "b"].iter().enumerate() {
+            let folder = dir.path().join(name.repeat(16));
+            fs::create_dir_all(&folder).unwrap();
+            let manifest = File::create(folder.join(MANIFEST_FILE)).unwrap();
+            let time = SystemTime::now() - Duration::from_secs(60 * age as u64);
+            manifest.set_modified(time).unwrap();
+        }
+        for kept in ["0".repeat(16), component_hash(), "venv-0".into()] {
+            fs::create_dir_all(work.join(kept)).unwrap();
+        }
+        prune(dir.path(), &work, &mut |_| {});
+        let names = |path: &Path| {
+            let mut names: Vec<String> = fs::read_dir(path)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(
+            names(dir.path()),
+            ["a".repeat(16), "build".into(), "c".repeat(16)]
+        );
+        assert_eq!(names(&work), [component_hash(), "venv-0".into()]);
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 passed, 3 the code failed, 1 host fault, 2 wrong usage.
 
+mod bench;
 mod check;
 mod input;
 mod run;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use input::{is_usage, usage};
+use input::is_usage;
 
 /// Runs generated Python in a sandbox.
 #[derive(Parser)]
@@ -27,6 +28,8 @@ enum Command {
     Run(run::Args),
     /// Check a program against tests
     Check(check::Args),
+    /// Measure what an execution costs on this machine, in about half a minute
+    Bench(bench::Bench),
     /// Build the interpreter that programs run in, unless it is there
     BuildRuntime,
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
+        Command::Bench(args) => bench::bench(&args),
         Command::BuildRuntime => build_runtime(),
     };
     match result {
@@ -56,7 +60,7 @@ fn build_runtime() -> Result<bool> {
 
 #[cfg(not(feature = "compile"))]
 fn build_runtime() -> Result<bool> {
-    Err(usage(
+    Err(input::usage(
         "this `sandbox` was built without its compiler: build it with `--features compile`",
     ))
 }
