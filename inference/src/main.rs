@@ -31,7 +31,7 @@ struct Args {
     /// Checkpoint: best, latest, final, stage_3, step:N, any name, or a path.
     #[arg(long, default_value = "best")]
     checkpoint: String,
-    /// A published model in place of a checkpoint: a folder, a GGUF file, a generator.pt, or a hub id OWNER/NAME[@REVISION].
+    /// A published model in place of a checkpoint: a folder, a GGUF file, a generator.pt, or a hub id `OWNER/NAME` or `OWNER/NAME@REVISION`.
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["checkpoint", "run"])]
     model: Option<String>,
     /// Run directory to look a name up in; the newest run otherwise.
