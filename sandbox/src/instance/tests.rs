@@ -1,7 +1,7 @@
 //! What one execution leaves in a slot, the next must not find.
 
 use super::*;
-use crate::engine::HOST_STACK;
+use crate::engine::{HOST_STACK, Ticker};
 use crate::value::Value;
 use crate::wire;
 
@@ -58,6 +58,8 @@ fn memory_is_reset(limits: &Limits) {
     // Another engine's slots, which nothing has been through.
     let pristine = memory(&open(), limits);
     let template = open();
+    let ticking = template.clone();
+    let _ticker = Ticker::start(move || ticking.tick()).unwrap();
     for (name, code) in HOSTILE {
         let mut request = Vec::new();
         let parts = [code.into(), "".into(), Value::from(1 << 16), Value::None];
