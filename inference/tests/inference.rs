@@ -89,17 +89,15 @@ fn every_checkpoint_name_solves_a_problem_and_writes_its_results() {
 
 #[test]
 fn generated_tests_are_shown_with_outcomes_and_decide_the_exit_code() {
-    let output = inference(
-        &[
-            "--json",
-            "--generate-tests",
-            "--samples",
-            "3",
-            "--seed",
-            "4",
-        ],
-        b"",
-    );
+    let args = [
+        "--json",
+        "--generate-tests",
+        "--samples",
+        "3",
+        "--seed",
+        "4",
+    ];
+    let output = inference(&args, b"");
     let results: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(results["candidates"].as_array().unwrap().len(), 3);
     let failed = results["final_code"] == ""
@@ -113,17 +111,7 @@ fn generated_tests_are_shown_with_outcomes_and_decide_the_exit_code() {
         Some(if failed { 3 } else { 0 }),
         "{results:#}"
     );
-    let again = inference(
-        &[
-            "--json",
-            "--generate-tests",
-            "--samples",
-            "3",
-            "--seed",
-            "4",
-        ],
-        b"",
-    );
+    let again = inference(&args, b"");
     let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(results["reasoning_chain"], again["reasoning_chain"]);
 }

@@ -138,7 +138,7 @@ enum Command {
         /// Only the checkpoint of this name
         #[arg(long, value_name = "NAME")]
         checkpoint: Option<String>,
-        /// Only this run of the backup, as <name>/<timestamp>
+        /// Only this run of the backup, as NAME/TIMESTAMP
         #[arg(long, value_name = "RUN")]
         run: Option<PathBuf>,
         /// Directory that holds all runs

@@ -298,13 +298,7 @@ impl<'o> Session<'o> {
             let encoder = &self.players.generator.encoder;
             let examples = generator_batch(&self.source, encoder, stages, step, warmup.batch_size)?;
             let nats = imitate(&self.players.generator.model, &examples);
-            let rate = learning_rate(
-                warmup.learning_rate,
-                warmup.min_lr_ratio,
-                warmup.lr_warmup_steps,
-                step,
-                steps,
-            );
+            let rate = self.warmup_rate();
             let norm = self.players.generator_optimizer.step(rate)?;
             self.players.generator.rollouts.refresh();
             self.state.generator.updates += 1;
@@ -313,14 +307,7 @@ impl<'o> Session<'o> {
                 ("generator_grad_norm", norm),
                 ("learning_rate", rate),
             ];
-            self.finish_step(
-                0,
-                StepReport::new(0, 0),
-                &values,
-                &[("update", started.elapsed())],
-            )?;
-            self.observer.step(step + 1, &format!("loss {nats:.3}"));
-            self.save_if_due(0)?;
+            self.finish_warmup_step(&values, started, &format!("loss {nats:.3}"))?;
         }
         Ok(true)
     }
@@ -363,13 +350,7 @@ impl<'o> Session<'o> {
             let nats = imitate(&self.players.discriminator.model, &examples);
             // From scratch the trunk has to learn what verdicts need, so here it takes their whole gradient.
             let verdict_nats = crate::update::judge(&self.players.discriminator, &verdicts, 1.0);
-            let rate = learning_rate(
-                warmup.learning_rate,
-                warmup.min_lr_ratio,
-                warmup.lr_warmup_steps,
-                step,
-                steps,
-            );
+            let rate = self.warmup_rate();
             let norm = self.players.discriminator_optimizer.step(rate)?;
             self.players.discriminator.rollouts.refresh();
             self.state.discriminator.updates += 1;
@@ -379,19 +360,35 @@ impl<'o> Session<'o> {
                 ("discriminator_grad_norm", norm),
                 ("learning_rate", rate),
             ];
-            self.finish_step(
-                0,
-                StepReport::new(0, 0),
-                &values,
-                &[("update", started.elapsed())],
-            )?;
-            self.observer.step(
-                step + 1,
-                &format!("loss {nats:.3}, verdict {verdict_nats:.3}"),
-            );
-            self.save_if_due(0)?;
+            let progress = format!("loss {nats:.3}, verdict {verdict_nats:.3}");
+            self.finish_warmup_step(&values, started, &progress)?;
         }
         Ok(true)
+    }
+
+    /// The learning rate of the warm-up step that runs.
+    fn warmup_rate(&self) -> f64 {
+        let warmup = &self.config.warmup;
+        learning_rate(
+            warmup.learning_rate,
+            warmup.min_lr_ratio,
+            warmup.lr_warmup_steps,
+            self.state.phase_step,
+            self.phase_steps,
+        )
+    }
+
+    /// Logs a step of warm-up, shows its progress, and saves where that is due.
+    fn finish_warmup_step(
+        &mut self,
+        values: &[(&str, f64)],
+        started: Instant,
+        progress: &str,
+    ) -> Result<(), TrainError> {
+        let report = StepReport::new(0, 0);
+        self.finish_step(0, report, values, &[("update", started.elapsed())])?;
+        self.observer.step(self.state.phase_step, progress);
+        self.save_if_due(0)
     }
 
     /// Counts a step and writes its lines.

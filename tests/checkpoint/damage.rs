@@ -61,15 +61,16 @@ fn assert_names(checkpoint: &Path, file: &str, what: &str) {
     assert!(!expected.is_empty() && !found.is_empty(), "{what}: {error}");
 }
 
+fn writable(path: &Path) -> File {
+    File::options().write(true).open(path).unwrap()
+}
+
 #[test]
 fn a_flip_of_any_byte_of_any_file_is_named_when_the_file_is_used() {
     let run = tempfile::tempdir().unwrap();
     let checkpoint = saved(run.path());
     for (file, bytes) in files(&checkpoint) {
-        let open = File::options()
-            .write(true)
-            .open(checkpoint.join(&file))
-            .unwrap();
+        let open = writable(&checkpoint.join(&file));
         for (at, byte) in bytes.iter().enumerate() {
             open.write_all_at(&[byte ^ 1 << (at % 8)], at as u64)
                 .unwrap();
@@ -85,10 +86,7 @@ fn a_cut_at_any_length_of_any_file_is_named() {
     let run = tempfile::tempdir().unwrap();
     let checkpoint = saved(run.path());
     for (file, bytes) in files(&checkpoint) {
-        let open = File::options()
-            .write(true)
-            .open(checkpoint.join(&file))
-            .unwrap();
+        let open = writable(&checkpoint.join(&file));
         for length in (0..bytes.len()).rev() {
             open.set_len(length as u64).unwrap();
             assert_names(&checkpoint, &file, &format!("cut to {length}"));
