@@ -161,7 +161,7 @@ fn train(model: &Transformer, rounds: usize) -> anyhow::Result<()> {
                 })
                 .collect();
             let begun = Instant::now();
-            imitate(model, &examples);
+            imitate(model, &examples, 1.0);
             seconds.push(begun.elapsed().as_secs_f64());
             for (_, tensor) in model.trainable() {
                 tensor.shallow_clone().zero_grad();

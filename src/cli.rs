@@ -50,8 +50,9 @@ impl UsageError {
     }
 }
 
-/// Runs a program: prints the chain of an error once, and maps it to an exit code in this one place.
+/// Runs a program with an allocator that suits tensors: prints the chain of an error once, and maps it to an exit code in this one place.
 pub fn main(run: impl FnOnce() -> anyhow::Result<Exit>) -> ExitCode {
+    gauntlet_shim::keep_freed_memory();
     match run() {
         Ok(exit) => exit.into(),
         Err(error) => {

@@ -124,13 +124,15 @@ impl Chain {
         self.0.iter().flatten().any(Completion::truncated)
     }
 
-    /// Tokens written over all stages.
+    /// The tokens written, stage after stage.
+    pub fn tokens(&self) -> impl Iterator<Item = u32> {
+        let written = self.0.iter().flatten();
+        written.flat_map(|completion| completion.tokens.iter().copied())
+    }
+
+    /// How many tokens were written over all stages.
     pub fn completion_tokens(&self) -> usize {
-        self.0
-            .iter()
-            .flatten()
-            .map(|completion| completion.tokens.len())
-            .sum()
+        self.tokens().count()
     }
 }
 

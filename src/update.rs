@@ -35,8 +35,9 @@ impl Example {
     }
 }
 
-/// Gradients of the cross-entropy over `examples`, averaged over all trained tokens. Returns nats per token.
-pub fn imitate(model: &Transformer, examples: &[Example]) -> f64 {
+/// Gradients of the cross-entropy over `examples`, averaged over all trained tokens and times `weight`. Returns nats per
+/// token.
+pub fn imitate(model: &Transformer, examples: &[Example], weight: f64) -> f64 {
     let tokens: usize = examples.iter().map(|e| e.span().range.len()).sum();
     let lengths: Vec<usize> = examples.iter().map(|e| e.tokens.len()).collect();
     let mut nats = 0.0;
@@ -45,7 +46,7 @@ pub fn imitate(model: &Transformer, examples: &[Example]) -> f64 {
         span_backward(model, &spans, &mut |logits, targets, _| {
             let (loss, sum) = loss::cross_entropy(logits, targets, tokens as f64);
             nats += sum;
-            loss
+            loss * weight
         });
     }
     nats / tokens.max(1) as f64

@@ -109,3 +109,26 @@ impl Drop for InferenceGuard {
         unsafe { gauntlet_inference_mode_exit(self.raw.as_ptr()) }
     }
 }
+
+#[cfg(target_env = "gnu")]
+unsafe extern "C" {
+    /// `mallopt(3)` of glibc.
+    fn mallopt(parameter: std::ffi::c_int, value: std::ffi::c_int) -> std::ffi::c_int;
+}
+
+/// See [`crate::keep_freed_memory`].
+#[cfg(target_env = "gnu")]
+pub(crate) fn keep_freed_memory() {
+    // From malloc.h; 32 MiB is the largest threshold that glibc takes.
+    const M_TRIM_THRESHOLD: std::ffi::c_int = -1;
+    const M_TOP_PAD: std::ffi::c_int = -2;
+    const M_MMAP_THRESHOLD: std::ffi::c_int = -3;
+    for (parameter, value) in [
+        (M_MMAP_THRESHOLD, 32 << 20),
+        (M_TRIM_THRESHOLD, 1 << 30),
+        (M_TOP_PAD, 64 << 20),
+    ] {
+        // SAFETY: mallopt takes any two numbers, and locks the arena itself; a value it refuses changes nothing.
+        unsafe { mallopt(parameter, value) };
+    }
+}

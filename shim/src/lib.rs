@@ -4,10 +4,12 @@
 //! - [`inference_mode`]: runs a closure with autograd's bookkeeping switched off altogether.
 //! - [`fused`]: products of packed weights and attention over a paged cache, for decoding.
 //! - [`MappedFile`]: a file seen as memory.
+//! - [`keep_freed_memory`]: an allocator that does not give back what the next step wants again.
 //!
 //! All `unsafe` of the workspace outside the sandbox is in this crate, in one private module.
 
 mod adamw;
+mod allocator;
 mod ffi;
 pub mod fused;
 mod inference;
@@ -15,6 +17,7 @@ mod kernels;
 mod mapped;
 
 pub use adamw::{FusedAdamW, fused_adamw};
+pub use allocator::keep_freed_memory;
 pub use inference::inference_mode;
 pub use mapped::MappedFile;
 

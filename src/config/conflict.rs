@@ -57,6 +57,14 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
          training.activation_checkpointing to false"
             .into(),
     );
+    refuse_if(
+        config.sampling.continuation_temperature == 0.0 && config.game.continuations > 1,
+        ("game", "continuations"),
+        format!(
+            "game.continuations is {}, but sampling.continuation_temperature is 0, at which all of them are the same",
+            config.game.continuations
+        ),
+    );
     let (low, high) = (config.game.alpha_low, config.game.alpha_high);
     refuse_if(
         low > high,

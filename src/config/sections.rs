@@ -258,6 +258,9 @@ section! {
         continuations: usize = 1, in 1..=16;
         /// Weight of the KL term that holds a policy near its reference.
         kl_beta: f64 = 0.01, in 0.0..=10.0;
+        /// Weight of imitating reference traces beside the policy gradient, on as many traces as a batch of warm-up; holds
+        /// the stages that are not being trained where they are. 0 where problems have no traces worth imitating.
+        trace_weight: f64 = 0.1, in 0.0..=10.0;
         /// How much of the verdict may be added to the generator's reward, while its AUC is above 0.6.
         verdict_weight: f64 = 0.1, in 0.0..=0.1;
         /// Weight with which the verdict loss reaches the trunk.
@@ -304,6 +307,9 @@ section! {
     pub struct Sampling {
         /// Temperature of both players in training, and of their logprobs.
         temperature: f64 = 1.0, in 0.01..=10.0;
+        /// Temperature of the stages after the trained one. The lower, the less chance lies between what the trained stage
+        /// wrote and its reward; 0 is greedy.
+        continuation_temperature: f64 = 0.0, in 0.0..=10.0;
         /// Longest completion of each stage, in tokens.
         max_new_tokens: [usize; Stage::COUNT] = [48, 56, 40, 48, 128], in 1..=32768;
         /// Longest attack set, in tokens.

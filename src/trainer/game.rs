@@ -10,7 +10,8 @@ use crate::rewards::alpha;
 use crate::rollout::{ScoredAttackSet, ScoredRollout, Trainable, VerdictExample};
 use crate::source::Purpose;
 use crate::stage::Stage;
-use crate::update::{PolicyOptions, judge, reinforce};
+use crate::update::{PolicyOptions, imitate, judge, reinforce};
+use crate::warmup::generator_batch;
 
 use super::TrainError;
 use super::base::with_mismatch;
@@ -245,7 +246,19 @@ impl Session<'_> {
             &batch.sequences,
             &options,
         );
-        let report = with_mismatch(report, &metrics)?;
+        let mut report = with_mismatch(report, &metrics)?;
+        let weight = self.config.game.trace_weight;
+        if weight > 0.0 {
+            let traces = generator_batch(
+                &self.source,
+                &self.players.generator.encoder,
+                self.config.written_stages(),
+                self.state.step,
+                self.config.warmup.batch_size,
+            )?;
+            let nats = imitate(&self.players.generator.model, &traces, weight);
+            report = report.with("trace_loss", nats);
+        }
         let norm = self
             .players
             .generator_optimizer

@@ -71,41 +71,19 @@ impl Session<'_> {
 
     /// Measures both players on all pools and adds a row to the summary. True when validation is better than ever.
     pub(super) fn evaluate(&mut self, label: &str) -> Result<bool, TrainError> {
-        let mut pools: Vec<PoolScore> = Vec::new();
-        let mut verdicts: Vec<(f64, bool)> = Vec::new();
-        let mut validation = Vec::new();
-        for (pool, chooses) in self
-            .validation
-            .iter()
-            .map(|p| (p, true))
-            .chain(self.report.iter().map(|p| (p, false)))
-        {
-            // Measuring takes minutes, and whoever asks to stop may not wait that long.
-            if self.is_interrupted() {
-                return Err(TrainError::Interrupted);
-            }
-            let attempts = self.attempts(pool, usize::MAX)?;
-            let scored = score(&pool.name, &attempts);
-            if chooses {
-                validation.extend(&scored.passed);
-                verdicts.extend(self.final_verdicts(pool, &attempts)?);
-            }
-            pools.push(scored);
-        }
-        pools.extend(self.sampled_scores()?);
-        let validation = mean(&validation);
-        let row = StageRow {
-            label: label.to_owned(),
-            step: self.state.step,
-            validation,
-            generator_reward: average(&self.means.generator_reward),
-            discriminator_reward: average(&self.means.discriminator_reward),
-            attack_validity: average(&self.means.validity),
-            bank_kill_rate: self.bank_kill_rate()?,
-            verdict_auc: auc(&verdicts),
-            seconds: self.begun.elapsed().as_secs_f64(),
-            pools,
+        // A stage without steps changes nothing that would have to be measured again.
+        let step = self.state.step;
+        let row = match self.summary.rows.last().filter(|last| last.step == step) {
+            Some(last) => StageRow {
+                label: label.to_owned(),
+                generator_reward: None,
+                discriminator_reward: None,
+                attack_validity: None,
+                ..last.clone()
+            },
+            None => self.measured(label)?,
         };
+        let validation = row.validation;
         self.means = StageMeans::default();
         self.state.bank_kill_rate = row.bank_kill_rate;
         let scores: serde_json::Map<String, serde_json::Value> = row
@@ -143,6 +121,44 @@ impl Session<'_> {
             self.state.best_score = Some((validation, self.state.step));
         }
         Ok(better)
+    }
+
+    fn measured(&self, label: &str) -> Result<StageRow, TrainError> {
+        let mut pools: Vec<PoolScore> = Vec::new();
+        let mut verdicts: Vec<(f64, bool)> = Vec::new();
+        let mut validation = Vec::new();
+        for (pool, chooses) in self
+            .validation
+            .iter()
+            .map(|p| (p, true))
+            .chain(self.report.iter().map(|p| (p, false)))
+        {
+            // Measuring takes minutes, and whoever asks to stop may not wait that long.
+            if self.is_interrupted() {
+                return Err(TrainError::Interrupted);
+            }
+            let attempts = self.attempts(pool, usize::MAX)?;
+            let scored = score(&pool.name, &attempts);
+            if chooses {
+                validation.extend(&scored.passed);
+                verdicts.extend(self.final_verdicts(pool, &attempts)?);
+            }
+            pools.push(scored);
+        }
+        pools.extend(self.sampled_scores()?);
+        let validation = mean(&validation);
+        Ok(StageRow {
+            label: label.to_owned(),
+            step: self.state.step,
+            validation,
+            generator_reward: average(&self.means.generator_reward),
+            discriminator_reward: average(&self.means.discriminator_reward),
+            attack_validity: average(&self.means.validity),
+            bank_kill_rate: self.bank_kill_rate()?,
+            verdict_auc: auc(&verdicts),
+            seconds: self.begun.elapsed().as_secs_f64(),
+            pools,
+        })
     }
 
     /// pass@1 at the temperature of training, which is what the game improves, on the composed validation and report

@@ -6,6 +6,8 @@
 //! ```
 //! Nothing is scored here.
 
+use std::collections::HashMap;
+
 use gauntlet_sandbox::Test;
 
 use crate::config::Config;
@@ -185,8 +187,13 @@ impl Table<'_> {
                 ));
             }
         }
-        // With one continuation a row is decoded from the trained stage to the code in one go.
-        let in_one_go = game.continuations == 1 || later.is_empty();
+        // With one continuation at one temperature a row is decoded from the trained stage to the code in one go.
+        let continuing = Sampling {
+            temperature: self.config.sampling.continuation_temperature,
+            ..sampling
+        };
+        let same = continuing.temperature == sampling.temperature;
+        let in_one_go = game.continuations == 1 && same || later.is_empty();
         let first: &[Stage] = if in_one_go {
             &written[at..]
         } else {
@@ -205,7 +212,7 @@ impl Table<'_> {
         let branches: Vec<Vec<Chain>> = if in_one_go {
             chains.iter().map(|chain| vec![chain.clone()]).collect()
         } else {
-            self.continuations(&group, &chains, later, &sampling)?
+            self.continuations(&group, &chains, later, &continuing)?
         };
         let mut rounds = Vec::with_capacity(members.len());
         let mut rows = chains.into_iter().zip(branches);
@@ -249,27 +256,38 @@ impl Table<'_> {
         sampling: &Sampling,
     ) -> Result<Vec<Vec<Chain>>, EncodingError> {
         let branches = self.config.game.continuations;
-        let starts: Vec<ChainStart> = group
-            .iter()
-            .zip(chains)
-            .filter(|(_, chain)| !chain.truncated())
-            .flat_map(|(start, chain)| {
-                (1..=branches as u64).map(|branch| ChainStart {
+        let greedy = sampling.temperature == 0.0;
+        let mut starts: Vec<ChainStart> = Vec::new();
+        // Greedily, equal chains go on alike: each is continued once.
+        let mut known: HashMap<Vec<u32>, usize> = HashMap::new();
+        let mut places: Vec<Option<usize>> = Vec::with_capacity(chains.len());
+        for (start, chain) in group.iter().zip(chains) {
+            if chain.truncated() {
+                places.push(None);
+                continue;
+            }
+            let next = starts.len();
+            let read = start.prompt.iter().copied().chain(chain.tokens());
+            let place = match greedy {
+                true => *known.entry(read.collect()).or_insert(next),
+                false => next,
+            };
+            if place == next {
+                starts.extend((1..=branches as u64).map(|branch| ChainStart {
                     chain: chain.clone(),
                     key: start.key.with(branch),
                     ..start.clone()
-                })
-            })
-            .collect();
-        let mut written = self.generator.write(&starts, later, sampling)?.into_iter();
+                }));
+            }
+            places.push(Some(place));
+        }
+        let written = self.generator.write(&starts, later, sampling)?;
         Ok(chains
             .iter()
-            .map(|chain| {
-                if chain.truncated() {
-                    vec![chain.clone()]
-                } else {
-                    written.by_ref().take(branches).collect()
-                }
+            .zip(places)
+            .map(|(chain, place)| match place {
+                Some(place) => written[place..place + branches].to_vec(),
+                None => vec![chain.clone()],
             })
             .collect())
     }

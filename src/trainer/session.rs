@@ -297,7 +297,7 @@ impl<'o> Session<'o> {
             let (step, started) = (self.state.phase_step, Instant::now());
             let encoder = &self.players.generator.encoder;
             let examples = generator_batch(&self.source, encoder, stages, step, warmup.batch_size)?;
-            let nats = imitate(&self.players.generator.model, &examples);
+            let nats = imitate(&self.players.generator.model, &examples, 1.0);
             let rate = self.warmup_rate();
             let norm = self.players.generator_optimizer.step(rate)?;
             self.players.generator.rollouts.refresh();
@@ -347,7 +347,7 @@ impl<'o> Session<'o> {
             }
             let (step, started) = (self.state.phase_step, Instant::now());
             let (examples, verdicts) = data.batch(step, warmup.batch_size);
-            let nats = imitate(&self.players.discriminator.model, &examples);
+            let nats = imitate(&self.players.discriminator.model, &examples, 1.0);
             // From scratch the trunk has to learn what verdicts need, so here it takes their whole gradient.
             let verdict_nats = crate::update::judge(&self.players.discriminator, &verdicts, 1.0);
             let rate = self.warmup_rate();

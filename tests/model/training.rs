@@ -48,7 +48,7 @@ fn train(model: &Transformer) -> (f64, f64) {
     let mut optimizer = AdamW::new(model.trainable(), options());
     let mut losses = Vec::new();
     for _ in 0..20 {
-        losses.push(imitate(model, &examples()));
+        losses.push(imitate(model, &examples(), 1.0));
         optimizer.step(1e-2).unwrap();
     }
     (losses[0], losses[19])
