@@ -205,9 +205,9 @@ section! {
     /// Supervised training before the game: reference traces for the generator, executed samples for the discriminator.
     pub struct Warmup {
         /// Optimizer steps of the generator.
-        generator_steps: u64 = 2400, in 0..=10000000;
+        generator_steps: u64 = 2000, in 0..=10000000;
         /// Optimizer steps of the discriminator.
-        discriminator_steps: u64 = 600, in 0..=10000000;
+        discriminator_steps: u64 = 400, in 0..=10000000;
         /// Sequences in a step.
         batch_size: usize = 16, in 1..=4096;
         /// Highest learning rate, reached after lr_warmup_steps.
@@ -239,7 +239,7 @@ section! {
         direct: bool = false;
         /// Optimizer steps of each stage. A tiny model errs where it reads the problem, in the first stage; a pretrained one
         /// in the code, which then deserves about 60 % of them.
-        steps: [u64; Stage::COUNT] = [40, 6, 6, 6, 20], in 0..=10000000;
+        steps: [u64; Stage::COUNT] = [48, 4, 4, 4, 12], in 0..=10000000;
     }
 }
 
@@ -253,7 +253,7 @@ section! {
         /// Tests in one attack set (tau).
         attacks_per_set: usize = 4, in 1..=64;
         /// Problems in a step; each gives one group of either player.
-        problems_per_step: usize = 12, in 1..=4096;
+        problems_per_step: usize = 16, in 1..=4096;
         /// Continuations to code of each rollout at stages 1 to 4 (m).
         continuations: usize = 1, in 1..=16;
         /// Weight of the KL term that holds a policy near its reference.
@@ -286,7 +286,7 @@ section! {
     /// How weights are updated in the game (AdamW).
     pub struct Optimizer {
         /// Learning rate of the generator.
-        learning_rate: f64 = 1e-4, in 0.0..=1.0;
+        learning_rate: f64 = 2e-4, in 0.0..=1.0;
         /// Learning rate of the discriminator.
         discriminator_learning_rate: f64 = 1e-4, in 0.0..=1.0;
         /// Decay of the first moment.
@@ -383,7 +383,7 @@ section! {
         /// Steps between periodic checkpoints; 0 saves none. About ten saves a run is a good rule.
         save_every: u64 = 10, in 0..=10000000;
         /// Steps between validations; 0 validates after stages only.
-        eval_every: u64 = 5, in 0..=10000000;
+        eval_every: u64 = 10, in 0..=10000000;
         /// Which periodic checkpoints are kept: last_n, or top_k_val by validation score.
         strategy: Strategy = Strategy::LastN;
         /// How many periodic checkpoints are kept; -1 keeps all. Stage, final, named, best and latest always stay.
@@ -409,7 +409,7 @@ section! {
     /// How progress is measured.
     pub struct Evaluation {
         /// Problems solved at the same time.
-        batch_size: usize = 64, in 1..=4096;
+        batch_size: usize = 128, in 1..=4096;
         /// Problems of each pool in a validation within a stage; those after a stage take the whole pool.
         problems: usize = 24, in 1..=100000;
         /// Attempts at each problem.
