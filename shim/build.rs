@@ -26,7 +26,10 @@ fn main() {
         .flag("-fvisibility=hidden")
         .flag("-isystem") // libtorch's headers are not ours to warn about
         .flag(&include)
+        .flag("-isystem")
+        .flag(include.join("torch/csrc/api/include"))
         .file("csrc/ops.cpp")
+        .file("csrc/autograd.cpp")
         .compile("gauntlet_shim");
 
     compile_kernels();

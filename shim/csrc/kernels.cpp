@@ -1,14 +1,21 @@
 // Chooses the kernels for this processor, and gives them C names.
 #include "kernels.h"
+#include "train.h"
 
 namespace {
 
+#ifdef GAUNTLET_AVX512
+bool wide() {
+  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                          __builtin_cpu_supports("avx512vnni");
+  return has;
+}
+#endif
+
 const gauntlet::Kernels& kernels() {
 #ifdef GAUNTLET_AVX512
-  static const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                           __builtin_cpu_supports("avx512vnni");
-  if (wide) return gauntlet::kernels_avx512;
+  if (wide()) return gauntlet::kernels_avx512;
 #endif
   return gauntlet::kernels_base;
 }
@@ -41,3 +48,14 @@ void gauntlet_attend(const float* qkv, const gauntlet::Heads* heads, int64_t m, 
 }
 
 }  // extern "C"
+
+namespace gauntlet {
+
+const TrainKernels& train_kernels() {
+#ifdef GAUNTLET_AVX512
+  if (wide()) return train_avx512;
+#endif
+  return train_base;
+}
+
+}  // namespace gauntlet

@@ -1,36 +1,16 @@
-// libtorch calls that tch does not bind. Nothing may throw across this boundary: each fallible function returns null on
-// success, or a message that stays valid until the same thread calls again.
+// libtorch calls that tch does not bind.
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_adamw_ops.h>
 #include <c10/core/InferenceMode.h>
 
 #include <cstddef>
-#include <exception>
 #include <optional>
-#include <string>
 #include <vector>
 
+#include "guarded.h"
+
 namespace {
-
-thread_local std::string last_error;
-
-template <typename F>
-const char* guarded(F&& f) noexcept {
-  try {
-    f();
-    return nullptr;
-  } catch (const std::exception& e) {
-    try {
-      last_error = e.what();
-      return last_error.c_str();
-    } catch (...) {
-      return "out of memory while reporting an error";
-    }
-  } catch (...) {
-    return "libtorch threw something that is not an exception";
-  }
-}
 
 std::vector<at::Tensor> list(size_t n, const at::Tensor* const* tensors) {
   std::vector<at::Tensor> out;

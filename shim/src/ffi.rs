@@ -75,6 +75,11 @@ pub(crate) unsafe fn fused_adamw(
             options.eps,
         )
     };
+    checked(message)
+}
+
+/// What a fallible function of `csrc/` returned on this thread just now.
+fn checked(message: *const c_char) -> Result<(), ShimError> {
     if message.is_null() {
         return Ok(());
     }
@@ -108,6 +113,56 @@ impl Drop for InferenceGuard {
         // SAFETY: `raw` came from `enter`, is deleted once, and on the thread that made it, since the guard is not Send.
         unsafe { gauntlet_inference_mode_exit(self.raw.as_ptr()) }
     }
+}
+
+unsafe extern "C" {
+    fn gauntlet_train_rms_norm(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        eps: f64,
+        out: *mut *mut C_tensor,
+    ) -> *const c_char;
+    fn gauntlet_train_swiglu(
+        gate: *const C_tensor,
+        up: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *const c_char;
+    fn gauntlet_train_rotate(
+        x: *const C_tensor,
+        cos: *const C_tensor,
+        sin: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *const c_char;
+}
+
+/// The tensor that `call` stores.
+fn made(call: impl FnOnce(*mut *mut C_tensor) -> *const c_char) -> Tensor {
+    let mut out = std::ptr::null_mut();
+    let message = call(&mut out);
+    // tch panics on what its own operators report, too.
+    if let Err(error) = checked(message) {
+        panic!("{error}");
+    }
+    // SAFETY: the call succeeded, so `out` is a new tensor, which is ours.
+    unsafe { Tensor::from_ptr(out) }
+}
+
+/// `crate::training::rms_norm`, operands checked.
+pub(crate) fn train_rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
+    // SAFETY: the pointers are of live tensors, whose kinds, devices and sizes the caller has checked.
+    made(|out| unsafe { gauntlet_train_rms_norm(x.as_ptr(), weight.as_ptr(), eps, out) })
+}
+
+/// `crate::training::swiglu`, operands checked.
+pub(crate) fn train_swiglu(gate: &Tensor, up: &Tensor) -> Tensor {
+    // SAFETY: as above.
+    made(|out| unsafe { gauntlet_train_swiglu(gate.as_ptr(), up.as_ptr(), out) })
+}
+
+/// `crate::training::rotate`, operands checked.
+pub(crate) fn train_rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
+    // SAFETY: as above.
+    made(|out| unsafe { gauntlet_train_rotate(x.as_ptr(), cos.as_ptr(), sin.as_ptr(), out) })
 }
 
 #[cfg(target_env = "gnu")]

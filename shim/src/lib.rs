@@ -3,6 +3,7 @@
 //! - [`fused_adamw`]: libtorch's fused AdamW step over many tensors at once.
 //! - [`inference_mode`]: runs a closure with autograd's bookkeeping switched off altogether.
 //! - [`fused`]: products of packed weights and attention over a paged cache, for decoding.
+//! - [`training`]: RMSNorm, SwiGLU and rotary positions in one pass each, with their gradients.
 //! - [`MappedFile`]: a file seen as memory.
 //! - [`keep_freed_memory`]: an allocator that does not give back what the next step wants again.
 //!
@@ -15,6 +16,7 @@ pub mod fused;
 mod inference;
 mod kernels;
 mod mapped;
+pub mod training;
 
 pub use adamw::{FusedAdamW, fused_adamw};
 pub use allocator::keep_freed_memory;

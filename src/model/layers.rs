@@ -2,6 +2,7 @@
 //!
 //! Shape legend: B batch, T time, H query heads, K key-value heads, D width of a head.
 
+use gauntlet_shim::training;
 use tch::{IndexOp, Kind, Tensor};
 
 use super::kv_cache::LayerCache;
@@ -117,12 +118,35 @@ impl Attention<'_> {
     }
 }
 
-/// Applies rotary positions to `x` `[B, H, T, D]`.
+/// Applies rotary positions to heads `x` `[B, T, H, D]`; the result is `[B, H, T, D]`. The tables are `[T, D]`, or
+/// `[B, 1, T, D]` where rows stand at positions of their own.
 pub(super) fn rotate(x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Tensor {
     let half = x.size()[3] / 2;
+    if training::fits(x, half) {
+        return training::rotate(x, cos, sin).transpose(1, 2);
+    }
+    let x = x.transpose(1, 2);
     let rotated = Tensor::cat(
         &[x.i((.., .., .., half..)).neg(), x.i((.., .., .., ..half))],
         3,
     );
     x * cos + rotated * sin
+}
+
+/// RMSNorm of `x` `[.., C]` by `weight` `[C]` (Zhang and Sennrich 2019).
+pub(super) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
+    let weight = cast(weight, x.kind());
+    let width = weight.size();
+    match training::fits(x, width[0]) {
+        true => training::rms_norm(x, &weight, eps),
+        false => x.rms_norm(width, Some(&weight), eps),
+    }
+}
+
+/// `silu(gate) * up` (Shazeer 2020).
+pub(super) fn swiglu(gate: &Tensor, up: &Tensor) -> Tensor {
+    match training::fits(gate, gate.size()[gate.dim() - 1]) {
+        true => training::swiglu(gate, up),
+        false => gate.silu() * up,
+    }
 }

@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::config::ModelConfig;
 use super::kv_cache::KvCache;
-use super::layers::{Attention, Layer, Linear, rotate};
+use super::layers::{Attention, Layer, Linear, rms_norm, rotate, swiglu};
 use super::lora::{Adapter, LoraConfig, cast};
 use super::rope;
 
@@ -392,10 +392,8 @@ impl Transformer {
         self.rms_norm(hidden, &self.norm)
     }
 
-    /// RMSNorm over the last dimension (Zhang and Sennrich 2019).
     fn rms_norm(&self, x: &Tensor, weight: &Tensor) -> Tensor {
-        let weight = cast(weight, x.kind());
-        x.rms_norm(weight.size(), Some(&weight), self.config.rms_norm_eps)
+        rms_norm(x, weight, self.config.rms_norm_eps)
     }
 
     pub(super) fn block(
@@ -419,8 +417,7 @@ impl Transformer {
             Some((q_norm, k_norm)) => (self.rms_norm(&q, q_norm), self.rms_norm(&k, k_norm)),
             None => (q, k),
         };
-        let q = rotate(&q.transpose(1, 2), rotary);
-        let k = rotate(&k.transpose(1, 2), rotary);
+        let (q, k) = (rotate(&q, rotary), rotate(&k, rotary));
         let v = heads(&layer.v_proj, c.num_key_value_heads).transpose(1, 2);
         let attended = attention.attend(&q, k, v).transpose(1, 2).reshape([
             b,
@@ -429,7 +426,8 @@ impl Transformer {
         ]);
         let hidden = hidden + layer.o_proj.forward(&attended, train);
         let x = self.rms_norm(&hidden, &layer.post_norm);
-        let gated = layer.gate_proj.forward(&x, train).silu() * layer.up_proj.forward(&x, train);
+        let (gate, up) = (&layer.gate_proj, &layer.up_proj);
+        let gated = swiglu(&gate.forward(&x, train), &up.forward(&x, train));
         hidden + layer.down_proj.forward(&gated, train)
     }
 }
