@@ -69,8 +69,13 @@ pub enum OptimizerError {
         expected: String,
     },
     /// The gradient is not a number, so a step would destroy the weights.
-    #[error("the gradient norm is {0}; no step was taken")]
-    NotFinite(f64),
+    #[error("the gradient of {parameter} is not finite (its norm is {norm}); no step was taken")]
+    NotFinite {
+        /// The first parameter with such a gradient.
+        parameter: String,
+        /// Its gradient's norm.
+        norm: f64,
+    },
     /// LibTorch refused the step.
     #[error(transparent)]
     Shim(#[from] ShimError),
@@ -123,8 +128,15 @@ impl AdamW {
             Tensor::stack(&norms, 0).norm().double_value(&[])
         };
         if !norm.is_finite() {
+            let norms = norms.iter().map(|n| n.double_value(&[]));
+            let first = with_grad.iter().zip(norms).find(|(_, n)| !n.is_finite());
             self.zero_grad();
-            return Err(OptimizerError::NotFinite(norm));
+            // Finite norms can have an infinite one together.
+            let (&index, norm) = first.unwrap_or((&with_grad[0], norm));
+            return Err(OptimizerError::NotFinite {
+                parameter: self.names[index].clone(),
+                norm,
+            });
         }
         if norm > self.options.max_grad_norm {
             let scale = self.options.max_grad_norm / (norm + 1e-6);
@@ -272,7 +284,7 @@ mod tests {
         (&parameters[0].1 * f64::NAN).sum(Kind::Float).backward();
         assert!(matches!(
             optimizer.step(0.1),
-            Err(OptimizerError::NotFinite(_))
+            Err(OptimizerError::NotFinite { .. })
         ));
         assert_eq!(parameters[0].1, before);
     }

@@ -77,13 +77,15 @@ impl DecodeOptions {
 pub enum DecodeError {
     /// The logits of a row are no numbers.
     #[error(
-        "logits are not finite: request {request}, position {position}; a weight or an activation is not finite either"
+        "logits are not finite: request {request}, position {position}; the first value that is no number: {place}"
     )]
     NotFinite {
         /// Index of the request.
         request: usize,
         /// Tokens before the one that was to be sampled.
         position: usize,
+        /// The weight or layer where it began.
+        place: String,
     },
     /// The cache would not fit into memory.
     #[error(
@@ -127,9 +129,14 @@ impl DecodeError {
     /// The same error, of a batch that begins at request `first`.
     fn behind(self, first: usize) -> Self {
         match self {
-            Self::NotFinite { request, position } => Self::NotFinite {
+            Self::NotFinite {
+                request,
+                position,
+                place,
+            } => Self::NotFinite {
                 request: first + request,
                 position,
+                place,
             },
             other => other,
         }
@@ -265,6 +272,7 @@ fn decode_batch(
             return Err(DecodeError::NotFinite {
                 request: row.index,
                 position: row.length as usize,
+                place: String::new(),
             });
         }
         let feed: Vec<Option<u32>> = rows

@@ -283,6 +283,7 @@ impl Engine {
                     return Err(DecodeError::NotFinite {
                         request: running[r].index,
                         position: running[r].tokens.len(),
+                        place: String::new(),
                     });
                 }
                 on_token(running[r].index, token);

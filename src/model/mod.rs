@@ -6,6 +6,7 @@
 pub mod chat_template;
 pub mod config;
 pub mod decoder;
+pub mod diagnosis;
 pub mod engine;
 pub mod fused;
 pub mod kv_cache;

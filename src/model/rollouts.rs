@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::decoder::{DecodeError, DecodeOptions, Request, Sampled, decode};
+use super::diagnosis::first_not_finite;
 use super::engine::{Engine, OnToken};
 use super::fused::{FusedModel, Precision};
 use super::transformer::Transformer;
@@ -44,8 +45,19 @@ impl Rollouts {
         options: &DecodeOptions,
         on_token: &mut OnToken,
     ) -> Result<Vec<Vec<Sampled>>, DecodeError> {
+        // Decoders say which request broke; what broke it is looked for once it did.
+        let located = |error| match error {
+            DecodeError::NotFinite {
+                request, position, ..
+            } => DecodeError::NotFinite {
+                place: first_not_finite(model, &requests[request].prompt),
+                request,
+                position,
+            },
+            other => other,
+        };
         let Some(precision) = self.precision else {
-            let decoded = decode(model, requests, options)?;
+            let decoded = decode(model, requests, options).map_err(located)?;
             for (index, sampled) in decoded.iter().enumerate() {
                 let tokens = sampled.iter().flat_map(|s| &s.tokens);
                 tokens.for_each(|token| on_token(index, *token));
@@ -57,6 +69,7 @@ impl Rollouts {
             Some(engine) => engine,
             empty => empty.insert(Engine::new(FusedModel::new(model, precision)?)),
         };
-        Ok(engine.decode(requests, options, on_token)?.0)
+        let decoded = engine.decode(requests, options, on_token);
+        Ok(decoded.map_err(located)?.0)
     }
 }
