@@ -7,7 +7,6 @@
 pub mod advantage;
 pub mod batch;
 pub mod config;
-pub mod curriculum;
 pub mod metrics;
 pub mod mistake_book;
 pub mod problems;

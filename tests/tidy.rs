@@ -41,7 +41,6 @@ const PLAIN: &[&str] = &[
     "rewards",
     "advantage",
     "batch",
-    "curriculum",
     "mistake_book",
 ];
 
