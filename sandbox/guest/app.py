@@ -55,7 +55,7 @@ def printed(out):
 
 def class_name(error):
     name = type.__dict__["__name__"].__get__(type(error))
-    return name if type(name) is str else "?"
+    return name[:MESSAGE_CHARS] if type(name) is str else "?"
 
 
 def message(error):
@@ -89,7 +89,8 @@ def failure(error):
         return "forbidden", message(error)
     if kind is OutputLimit:
         return "output", None
-    if kind is MemoryError:
+    # The interpreter's own, which says nothing.
+    if kind is MemoryError and not error.args:
         return "memory", None
     return "raised", (encoded(class_name(error)), message(error), frames(error))
 
@@ -108,7 +109,7 @@ def forget():
 def begin():
     out = Capture()
     out.room = _cap
-    sys.stdout = sys.stderr = out
+    sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = out
     return out
 
 
@@ -125,6 +126,11 @@ def load(request):
             code = _compile(code, _FILE, "exec")
         except (SyntaxError, ValueError) as error:
             # ValueError: NUL bytes in the source.
+            status, payload = "syntax", message(error)
+        except MemoryError as error:
+            if not error.args:
+                raise
+            # The parser's own stack is full: the code nests too deeply.
             status, payload = "syntax", message(error)
         else:
             _exec(code, module)
@@ -165,4 +171,6 @@ import snapshot  # noqa: E402, F401 (once this module is whole; the builder of t
 
 confine.seal()
 sys.argv = [""]
-sys.stdin = io.StringIO("")
+# The originals stay alive in the snapshot: to drop them would close files.
+_streams = sys.__stdin__, sys.__stdout__, sys.__stderr__
+sys.stdin = sys.__stdin__ = io.StringIO("")

@@ -144,7 +144,7 @@ def _confine_asyncio():
 
 # --- files, processes, threads
 
-_HARMLESS = frozenset("fspath strerror cpu_count urandom getpid".split())
+_HARMLESS = frozenset("fspath strerror cpu_count urandom getpid putenv unsetenv".split())
 _PROCESS = "fork forkpty system popen kill execv execve spawnv spawnl posix_spawn wait waitpid _exit abort".split()
 
 
@@ -202,12 +202,23 @@ def _confine_threads():
 
 
 def _confine_processes():
+    import _signal
+    import faulthandler
+    import select
     import signal
     import subprocess
 
     for name in "alarm", "raise_signal", "setitimer", "pause":
-        if hasattr(signal, name):
-            setattr(signal, name, _deny("signal." + name))
+        for module in signal, _signal:
+            if hasattr(module, name):
+                setattr(module, name, _deny("signal." + name))
+    for name in "select", "poll":
+        setattr(select, name, _deny("select." + name))
+    for name in dir(faulthandler):
+        if not name.startswith("__"):
+            # To crash or to print is denied; to be told to print at a crash changes nothing.
+            denied = name.startswith(("_", "dump"))
+            setattr(faulthandler, name, _deny("faulthandler." + name) if denied else lambda *args, **kwargs: None)
     # asyncio.run installs a handler for Ctrl-C.
     signal.signal = signal.getsignal = lambda number, handler=None: None
     subprocess.Popen.__init__ = _deny("subprocess")

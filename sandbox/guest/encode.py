@@ -11,6 +11,8 @@ _SCALARS = frozenset({int, str, float, bool, type(None), bytes, complex})
 _SEQUENCES = frozenset({list, tuple, set, frozenset})
 _DICTS = frozenset({OrderedDict, defaultdict, Counter})
 
+_NAME_CHARS = 500
+
 # Captured by value: a candidate may rebind what the names mean in builtins.
 _type, _set, _map, _all, _len, _list, _tuple, _dict = type, set, map, all, len, list, tuple, dict
 
@@ -45,7 +47,7 @@ def _convert(x):
     if kind.__bases__ == (_tuple,) and _type(kind.__dict__.get("_fields")) is _tuple and "__eq__" not in kind.__dict__:
         return _tuple(_map(_convert, _tuple.__iter__(x)))
     name = _type.__dict__["__name__"].__get__(kind)
-    raise Opaque(name if _type(name) is str else "?")
+    raise Opaque(name[:_NAME_CHARS] if _type(name) is str else "?")
 
 
 def seal(status, printed, payload, cap):

@@ -12,7 +12,7 @@ import app
 import confine
 import encode
 
-_standard = sys.stdout, sys.stderr
+_standard = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
 
 
 # Names that candidates often use. A name that is known already is not entered into the interpreter's table of names.
@@ -64,7 +64,7 @@ def gather(_):
 
 def settle(_):
     """Goes back to what a fresh interpreter holds. Leaves no garbage, and what is there to no collection."""
-    sys.stdout, sys.stderr = _standard
+    sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = _standard
     app.forget()
     confine.reset()
     gc.collect()

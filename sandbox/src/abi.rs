@@ -22,6 +22,8 @@ pub(crate) enum Broken {
     Raised,
     /// The guest returned something else than honest bytes.
     Malformed,
+    /// The guest returned more bytes than it may.
+    TooLarge,
 }
 
 impl From<wasmtime::Error> for Broken {
@@ -72,7 +74,7 @@ impl Abi {
         let size = self.size.call(&mut store, object)?;
         let size = usize::try_from(size).map_err(|_| Broken::Malformed)?;
         if size > cap {
-            return Err(Broken::Malformed);
+            return Err(Broken::TooLarge);
         }
         let at = self.data.call(&mut store, object)? as u32 as usize;
         let bytes = self

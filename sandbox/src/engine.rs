@@ -17,7 +17,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// The stack of a worker thread. The guest may use [`WASM_STACK`] of it.
 pub(crate) const HOST_STACK: usize = 64 << 20;
 
-const WASM_STACK: usize = 16 << 20;
+/// Enough for the recursion that CPython allows itself, which counts the bytes of C's stack in the guest's memory only: with
+/// less, `repr` of a deep tuple would end the instance before Python could raise RecursionError.
+const WASM_STACK: usize = 48 << 20;
 
 /// The tables of the runtime: CPython's functions, and those that stand for the operating system's.
 const TABLES: u32 = 2;

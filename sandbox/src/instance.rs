@@ -12,9 +12,10 @@ use wasmtime::{
 };
 
 use crate::abi::{self, Abi, Broken, Object};
+use crate::cause::{Causes, LastWords};
 use crate::engine::{self, Metering, TICK};
 use crate::fault::Fault;
-use crate::outcome::{Outcome, TimeLimit};
+use crate::outcome::Outcome;
 use crate::runtime;
 use crate::test::{Limits, MEMORY_WANTED};
 
@@ -45,6 +46,7 @@ struct Machine {
     call: ModuleExport,
     /// In the order of [`abi::EXPORTS`].
     abi: [ModuleExport; 4],
+    causes: Arc<Causes>,
 }
 
 /// Tells instances whose answers nobody waits for any more to stop. All clones are one.
@@ -65,6 +67,8 @@ impl Stop {
 /// A running interpreter. It is lost once a call has died.
 pub(crate) struct Instance {
     store: Store<State>,
+    exports: Exports,
+    causes: Arc<Causes>,
     abi: Abi,
     load: TypedFunc<Object, Object>,
     call: TypedFunc<Object, Object>,
@@ -181,6 +185,7 @@ impl Machine {
                 export(size)?,
                 export(release)?,
             ],
+            causes: Arc::new(Causes::of(module)?),
             engine,
         })
     }
@@ -226,6 +231,8 @@ impl Machine {
         Ok(Instance {
             load: function(&exports, &mut store, &self.load)?,
             call: function(&exports, &mut store, &self.call)?,
+            causes: Arc::clone(&self.causes),
+            exports,
             abi,
             store,
             held: Vec::new(),
@@ -270,6 +277,7 @@ impl Instance {
         fuel: u64,
     ) -> Result<Reply, Fault> {
         self.store.data_mut().ticks_left = self.wall_ticks;
+        self.store.data_mut().refused = false;
         self.store.set_epoch_deadline(1);
         if self.metering == Metering::Fuel {
             self.store.set_fuel(fuel).map_err(instance_fault)?;
@@ -280,12 +288,31 @@ impl Instance {
             Metering::Clock => 0,
         };
         let refused = self.store.data().refused;
-        let bytes = result.map_err(|broken| match broken {
-            Broken::Died(error) => death(error.downcast_ref::<Trap>(), refused),
-            Broken::Raised if refused => Outcome::OutOfMemory,
-            Broken::Raised | Broken::Malformed => Outcome::Malformed,
-        });
+        let bytes = match result {
+            Ok(bytes) => Ok(bytes),
+            Err(Broken::Died(error)) => match error.downcast_ref::<Trap>() {
+                Some(&trap) => Err(self.death(trap)),
+                None => return Err(instance_fault(error)),
+            },
+            Err(Broken::Raised) if refused => Err(Outcome::OutOfMemory),
+            Err(Broken::Raised | Broken::Malformed) => Err(Outcome::Malformed),
+            Err(Broken::TooLarge) => Err(Outcome::OutputTooLarge),
+        };
         Ok(Reply { bytes, fuel: spent })
+    }
+
+    /// What came of the code that `trap` ended.
+    fn death(&mut self, trap: Trap) -> Outcome {
+        let mut global = |export| {
+            let value = self.exports.get_module_export(&mut self.store, export)?;
+            value.into_global()?.get(&mut self.store).i32()
+        };
+        let last = LastWords {
+            noted: global(&self.causes.noted).unwrap_or_default(),
+            stack_pointer: global(&self.causes.stack_pointer).unwrap_or_default(),
+            refused: self.store.data().refused,
+        };
+        self.causes.outcome(trap, last)
     }
 
     fn exchange(
@@ -311,26 +338,6 @@ fn tick(mut store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadlin
         return Err(Trap::Interrupt.into());
     }
     Ok(UpdateDeadline::Continue(1))
-}
-
-/// What the way an instance died says about the code it ran.
-fn death(trap: Option<&Trap>, memory_refused: bool) -> Outcome {
-    match trap {
-        Some(Trap::OutOfFuel) => Outcome::Timeout {
-            limit: TimeLimit::Fuel,
-        },
-        Some(Trap::Interrupt) => Outcome::Timeout {
-            limit: TimeLimit::Wall,
-        },
-        Some(Trap::StackOverflow) => Outcome::StackOverflow,
-        // CPython gives up where it cannot even raise MemoryError.
-        Some(_) if memory_refused => Outcome::OutOfMemory,
-        Some(Trap::UnreachableCodeReached) => Outcome::Forbidden {
-            what: "a system call".into(),
-        },
-        // A response that breaks the canonical ABI, or memory errors that native code would die of.
-        Some(_) | None => Outcome::Malformed,
-    }
 }
 
 fn ticks(wall: Duration) -> u64 {

@@ -40,6 +40,7 @@
 //!   program early.
 
 mod abi;
+mod cause;
 mod code_check;
 mod compare;
 mod engine;

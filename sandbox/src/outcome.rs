@@ -52,6 +52,11 @@ pub enum Outcome {
         /// What it was.
         what: String,
     },
+    /// The interpreter itself came to its end: a fatal error of CPython, or what native code would die of by a signal.
+    Crashed {
+        /// How.
+        what: String,
+    },
     /// More printed, or a larger value returned, than the limits allow.
     OutputTooLarge,
     /// The value is, or holds, an instance of a type that does not cross to the host.
@@ -89,6 +94,7 @@ impl Outcome {
             Outcome::OutOfMemory => "OutOfMemory",
             Outcome::StackOverflow => "StackOverflow",
             Outcome::Forbidden { .. } => "Forbidden",
+            Outcome::Crashed { .. } => "Crashed",
             Outcome::OutputTooLarge => "OutputTooLarge",
             Outcome::Opaque => "Opaque",
             Outcome::MissingEntryPoint => "MissingEntryPoint",
@@ -135,6 +141,7 @@ impl fmt::Display for Outcome {
             Outcome::OutOfMemory => f.write_str("out of memory"),
             Outcome::StackOverflow => f.write_str("stack overflow"),
             Outcome::Forbidden { what } => write!(f, "forbidden: {what}"),
+            Outcome::Crashed { what } => write!(f, "the interpreter crashed: {what}"),
             Outcome::OutputTooLarge => f.write_str("output too large"),
             Outcome::Opaque => f.write_str("returned a value of a type that cannot be compared"),
             Outcome::MissingEntryPoint => f.write_str("the entry point is not defined"),

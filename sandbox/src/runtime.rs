@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use wasmtime::{Engine, Module};
 
+use crate::cause;
 use crate::engine::{CODE_SETTINGS, Metering, WASMTIME};
 use crate::fault::Fault;
 
@@ -22,6 +23,8 @@ mod fuse;
 mod link;
 #[cfg(feature = "compile")]
 mod snapshot;
+#[cfg(feature = "compile")]
+mod system;
 
 /// The files the guest is made of, as they were when this crate was compiled.
 pub(crate) const GUEST: [(&str, &str); 8] = [
@@ -39,10 +42,11 @@ pub(crate) const GUEST: [(&str, &str); 8] = [
 ];
 
 /// The code that makes the module out of the component: another version of it makes another runtime.
-const MAKERS: [&str; 4] = [
+const MAKERS: [&str; 5] = [
     include_str!("runtime/fuse.rs"),
     include_str!("runtime/link.rs"),
     include_str!("runtime/snapshot.rs"),
+    include_str!("runtime/system.rs"),
     include_str!("../guest/warm_up.py"),
 ];
 
@@ -112,6 +116,9 @@ pub(crate) fn hash() -> String {
         component_hash().as_str(),
         WASMTIME,
         CODE_SETTINGS,
+        cause::DENIED,
+        cause::FATAL,
+        cause::STACK_POINTER,
         &target(),
     ]
     .into_iter()

@@ -68,6 +68,7 @@ fn describe(execution: &Execution) -> String {
         Ok(value) => value.to_literal(),
         Err(Outcome::Raised { kind, .. }) => format!("Raised {kind}"),
         Err(Outcome::Forbidden { what }) => format!("Forbidden {what}"),
+        Err(Outcome::Crashed { what }) => format!("Crashed {what}"),
         Err(outcome) => outcome.name().into(),
     }
 }

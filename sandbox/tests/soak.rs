@@ -40,29 +40,31 @@ fn a_short_soak_leaves_nothing_behind() {
 
 /// What this process holds.
 #[derive(Debug)]
-struct Held {
-    megabytes: usize,
-    threads: usize,
-    descriptors: usize,
+pub(crate) struct Held {
+    pub(crate) megabytes: usize,
+    pub(crate) threads: usize,
+    pub(crate) descriptors: usize,
 }
 
 impl Held {
-    fn now() -> Held {
+    /// A field of this process's status.
+    pub(crate) fn field(name: &str) -> usize {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let field = |name: &str| -> usize {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse().unwrap()
-        };
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn now() -> Held {
         Held {
-            megabytes: field("VmRSS:") >> 10,
-            threads: field("Threads:"),
+            megabytes: Held::field("VmRSS:") >> 10,
+            threads: Held::field("Threads:"),
             descriptors: std::fs::read_dir("/proc/self/fd").unwrap().count(),
         }
     }
 }
 
 /// Programs and what is to come of each.
-const MIX: [(&str, &str); 16] = [
+const MIX: [(&str, &str); 18] = [
     ("def f(): return sum(range(100))", "4950"),
     (
         "import collections\ndef f(): return collections.Counter('aab')",
@@ -100,6 +102,14 @@ const MIX: [(&str, &str); 16] = [
         "Malformed",
     ),
     ("def f(): return bytes(100 << 20)", "OutOfMemory"),
+    (
+        "import threading\ndef f(): threading.Event().wait()",
+        "Forbidden",
+    ),
+    (
+        "def f(): exec(f.__code__.replace(co_code=b'\\xff' * 100))",
+        "Crashed",
+    ),
 ];
 
 fn round(sandbox: &Sandbox) -> usize {
@@ -170,7 +180,7 @@ fn abandoned(sandbox: &Sandbox, runtime: &tokio::runtime::Runtime) {
 }
 
 #[test]
-#[ignore = "an hour's work; see docs/verdicts.md for the command"]
+#[ignore = "an hour's work; see docs/sandbox.md for the command"]
 fn one_hundred_thousand_executions() {
     let count: usize = std::env::var(COUNT).map_or(100_000, |count| count.parse().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -190,6 +200,9 @@ fn one_hundred_thousand_executions() {
         rounds += 1;
         if rounds % 10 == 0 {
             abandoned(&sandbox, &runtime);
+        }
+        if rounds % 100 == 0 {
+            println!("{done} executions: {:?}", Held::now());
         }
     }
     let after = Held::now();

@@ -11,13 +11,15 @@ use std::convert::Infallible;
 
 use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{
-    CodeSection, ConstExpr, DataSection, ElementSection, Elements, ExportKind, ExportSection,
-    Function, FunctionSection, GlobalSection, GlobalType, Instruction, MemorySection, MemoryType,
-    Module, TableSection, TypeSection, ValType,
+    BlockType, CodeSection, ConstExpr, DataSection, ElementSection, Elements, ExportKind,
+    ExportSection, Function, FunctionSection, GlobalSection, GlobalType, Instruction,
+    MemorySection, MemoryType, Module, TableSection, TypeSection, ValType,
 };
 use wasmparser::{DataKind, ElementItems, ElementKind, Operator, Payload};
 
 use super::link::{Linked, Part};
+use super::system::{System, failing};
+use crate::cause;
 
 /// The component is not made as this code expects.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,12 @@ const PAGE: usize = 4096;
 
 const WASM_PAGE: usize = 64 << 10;
 
+const VARIABLE: GlobalType = GlobalType {
+    val_type: ValType::I32,
+    mutable: true,
+    shared: false,
+};
+
 /// Fuses `linked` into a module that exports its memory as `memory` and the functions named in `exports`: of the
 /// component where it has one of that name, else of any of its core modules.
 ///
@@ -93,7 +101,7 @@ pub(crate) fn fuse(
                     let whole = part.functions[at];
                     if plan.functions[whole as usize].is_some() {
                         functions.function(linked.functions[whole as usize]);
-                        renumber.parse_function_body(&mut code, body)?;
+                        plan.function_body(&mut renumber, whole, body, &mut code)?;
                     }
                     at += 1;
                 }
@@ -162,15 +170,15 @@ pub(crate) fn fuse(
             None => Some(linked.globals[global as usize].value),
         };
         let start = start.ok_or_else(|| FuseError(format!("{name} has no value to start from")))?;
-        let ty = GlobalType {
-            val_type: ValType::I32,
-            mutable: true,
-            shared: false,
-        };
-        globals.global(ty, &ConstExpr::i32_const(start));
+        globals.global(VARIABLE, &ConstExpr::i32_const(start));
         if image.is_none() {
             export_section.export(&name, ExportKind::Global, index as u32);
         }
+    }
+    if image.is_some() {
+        plan.export_causes(&mut globals, &mut export_section)?;
+    } else {
+        globals.global(VARIABLE, &ConstExpr::i32_const(0));
     }
     let mut module = Module::new();
     module.section(&types).section(&functions).section(&tables);
@@ -203,6 +211,7 @@ fn is_zero(page: &[u8]) -> bool {
 /// What of the linked modules goes into the fused one, and under which index.
 struct Plan<'a> {
     linked: &'a Linked<'a>,
+    system: System,
     /// By linked function: its index in the fused module, if anything reaches it.
     functions: Vec<Option<u32>>,
     /// The linked globals that some function sets, in order: all other globals are constants.
@@ -214,6 +223,7 @@ impl<'a> Plan<'a> {
         linked: &'a Linked<'a>,
         roots: impl Iterator<Item = &'n str>,
     ) -> Result<Plan<'a>, FuseError> {
+        let system = System::new(linked)?;
         let mut callees: Vec<Vec<u32>> = vec![Vec::new(); linked.functions.len()];
         let mut sets: Vec<Vec<u32>> = vec![Vec::new(); linked.functions.len()];
         let mut reached: Vec<u32> = roots
@@ -225,6 +235,11 @@ impl<'a> Plan<'a> {
                 match payload? {
                     Payload::CodeSectionEntry(body) => {
                         let function = part.functions[at] as usize;
+                        at += 1;
+                        if system.fails(function as u32).is_some() {
+                            callees[function].push(system.errno);
+                            continue;
+                        }
                         for operator in body.get_operators_reader()? {
                             match operator? {
                                 Operator::Call { function_index }
@@ -247,7 +262,6 @@ impl<'a> Plan<'a> {
                                 _ => {}
                             }
                         }
-                        at += 1;
                     }
                     Payload::ElementSection(section) => {
                         for element in section {
@@ -275,6 +289,7 @@ impl<'a> Plan<'a> {
             .map(|kept| kept.then(|| count.next()).flatten());
         Ok(Plan {
             linked,
+            system,
             functions: functions.collect(),
             variables: variables.into_iter().collect(),
         })
@@ -283,6 +298,59 @@ impl<'a> Plan<'a> {
     fn function(&self, linked: u32) -> Result<u32, FuseError> {
         self.functions[linked as usize]
             .ok_or_else(|| FuseError(format!("function {linked} was left out but is used")))
+    }
+
+    /// Writes the body of the linked function `whole`: its own, one that says first what the end of the instance will
+    /// mean, or one that only fails.
+    fn function_body(
+        &self,
+        renumber: &mut Renumber<'_>,
+        whole: u32,
+        body: wasmparser::FunctionBody<'_>,
+        code: &mut CodeSection,
+    ) -> Result<(), FuseError> {
+        if let Some(value) = self.system.fails(whole) {
+            let ty = &self.linked.types[self.linked.functions[whole as usize] as usize];
+            code.function(&failing(ty, self.function(self.system.errno)?, value)?);
+        } else if let Some(id) = self.system.cause(whole) {
+            let noted = self.variables.len() as u32;
+            let mut function = renumber.new_function_with_parsed_locals(&body)?;
+            function
+                .instructions()
+                .global_get(noted)
+                .i32_eqz()
+                .if_(BlockType::Empty)
+                .i32_const(id)
+                .global_set(noted)
+                .end();
+            let mut operators = body.get_operators_reader()?;
+            while !operators.eof() {
+                function.instruction(&renumber.instruction(operators.read()?)?);
+            }
+            code.function(&function);
+        } else {
+            renumber.parse_function_body(code, body)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the global in which the cause of an instance's end is noted, under a name for each cause, in the order of their
+    /// numbers; and the one that holds the end of C's stack.
+    fn export_causes(
+        &self,
+        globals: &mut GlobalSection,
+        exports: &mut ExportSection,
+    ) -> Result<(), FuseError> {
+        let noted = self.variables.len() as u32;
+        globals.global(VARIABLE, &ConstExpr::i32_const(0));
+        for name in self.system.names() {
+            exports.export(name, ExportKind::Global, noted);
+        }
+        let stack = self.linked.stack_pointer;
+        let stack = stack.and_then(|global| self.variables.binary_search(&global).ok());
+        let stack = stack.ok_or_else(|| FuseError("it has no stack pointer".into()))?;
+        exports.export(cause::STACK_POINTER, ExportKind::Global, stack as u32);
+        Ok(())
     }
 
     fn element(

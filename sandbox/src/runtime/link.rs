@@ -1,6 +1,6 @@
 //! Reads how a component puts its core modules together: who provides what to whom.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use wasmparser::{
     CanonicalFunction, ComponentAlias, ComponentExternalKind, ConstExpr, ExternalKind, FuncType,
@@ -20,6 +20,10 @@ pub(crate) struct Linked<'a> {
     pub(crate) globals: Vec<Global>,
     /// The one memory.
     pub(crate) memory: MemoryType,
+    /// The stubs behind WASI's functions, by number, and what they stand for (`wasi:cli/exit#exit`).
+    pub(crate) system: BTreeMap<u32, String>,
+    /// The global that holds where the stack of C ends.
+    pub(crate) stack_pointer: Option<u32>,
     /// By name: the functions behind the component's exports, and behind those the exports of its core modules.
     named: HashMap<&'a str, u32>,
 }
@@ -74,6 +78,8 @@ impl<'a> Linked<'a> {
                     maximum: None,
                     page_size_log2: None,
                 },
+                system: BTreeMap::new(),
+                stack_pointer: None,
                 named: HashMap::new(),
             },
             memories: Vec::new(),
@@ -207,6 +213,18 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Notes what has a meaning to the host.
+    fn name_import(&mut self, module: &str, name: &str, kind: ExternalKind, number: u32) {
+        if kind == ExternalKind::Global && name == "__stack_pointer" {
+            self.linked.stack_pointer = Some(number);
+        }
+        if kind == ExternalKind::Func && module.starts_with("wasi") {
+            let module = module.split_once('@').map_or(module, |(module, _)| module);
+            let what = || format!("{module}#{name}");
+            self.linked.system.entry(number).or_insert_with(what);
+        }
+    }
+
     fn exported(&self, instance: u32, name: &str) -> Result<(ExternalKind, u32), FuseError> {
         self.instances[instance as usize]
             .get(name)
@@ -241,6 +259,7 @@ impl<'a> Reader<'a> {
                             FuseError(format!("nothing provides {}", import.module))
                         })?;
                         let (kind, number) = self.exported(provider.index, import.name)?;
+                        self.name_import(import.module, import.name, kind, number);
                         match (import.ty, kind) {
                             (TypeRef::Func(_), ExternalKind::Func) => part.functions.push(number),
                             (TypeRef::Table(_), ExternalKind::Table) => part.tables.push(number),

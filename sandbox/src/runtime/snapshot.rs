@@ -293,6 +293,8 @@ fn broken(broken: Broken) -> BuildError {
     match broken {
         Broken::Died(error) => error.into(),
         Broken::Raised => failed("the guest raised an exception while it was warmed up"),
-        Broken::Malformed => failed("the guest returned something else than bytes"),
+        Broken::Malformed | Broken::TooLarge => {
+            failed("the guest returned something else than bytes")
+        }
     }
 }
