@@ -3,7 +3,9 @@
 mod command;
 mod damage;
 mod faults;
+pub(crate) mod faulty;
 mod finding;
+mod fuzz;
 mod guide;
 mod hostile;
 mod python;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use gauntlet::checkpoint::{CheckpointError, Retention, SaveJob, Saver, Store, Strategy};
 
-use super::faults::{Fault, Faulty};
+use super::faulty::{Fault, Faulty};
 use super::{assert_same, request};
 
 fn job(name: &str, step: u64) -> SaveJob {
