@@ -8,6 +8,7 @@ mod finding;
 mod fuzz;
 mod guide;
 mod hostile;
+mod large;
 mod python;
 mod round_trip;
 mod saver;

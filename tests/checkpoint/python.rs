@@ -12,7 +12,7 @@ use super::{assert_same, player, request};
 
 /// How to start a Python that can import torch.
 #[derive(Clone)]
-struct Python {
+pub(super) struct Python {
     executable: PathBuf,
     path: Option<PathBuf>,
 }
@@ -33,7 +33,7 @@ impl Python {
     }
 
     /// Runs a script; gives what it prints.
-    fn run(&self, script: &str, args: &[&Path]) -> String {
+    pub(super) fn run(&self, script: &str, args: &[&Path]) -> String {
         let output = self
             .command()
             .args(["-c", script])
@@ -51,7 +51,7 @@ impl Python {
 
 /// Finds a Python with torch, or says why there is none: `GAUNTLET_TEST_PYTHON`, else `python3`
 /// if it has torch, else `python3` with what is made of the torch wheel in the user's cache.
-fn python_with_torch() -> Option<Python> {
+pub(super) fn python_with_torch() -> Option<Python> {
     static FOUND: OnceLock<Result<Python, String>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
         if let Some(executable) = std::env::var_os("GAUNTLET_TEST_PYTHON") {
