@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 mod disk;
+mod emergency;
+mod kill;
 
 /// Small enough for seconds, complete enough to pass through every phase.
 const CONFIG: &str = "
@@ -20,18 +23,41 @@ checkpoint: {save_every: 1, keep_last: -1, eval_every: 0}
 ";
 
 struct Dir {
-    temporary: TempDir,
+    root: PathBuf,
+    _temporary: Option<TempDir>,
+}
+
+/// The directory of a run of [`CONFIG`] that nothing interrupted, made once for all tests.
+fn peaceful() -> PathBuf {
+    static RUN: OnceLock<PathBuf> = OnceLock::new();
+    let made = RUN.get_or_init(|| {
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peaceful");
+        let _ = std::fs::remove_dir_all(&root);
+        let dir = Dir::at(root, None);
+        let output = dir.train(&[]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        std::fs::write(dir.path("table"), output.stdout).unwrap();
+        dir.runs().remove(0)
+    });
+    made.clone()
 }
 
 impl Dir {
     fn new() -> Self {
         let temporary = tempfile::tempdir().expect("a temporary directory");
-        let problems = temporary.path().join("problems");
-        std::fs::create_dir(&problems).unwrap();
+        Self::at(temporary.path().to_owned(), Some(temporary))
+    }
+
+    fn at(root: PathBuf, temporary: Option<TempDir>) -> Self {
+        let problems = root.join("problems");
+        std::fs::create_dir_all(&problems).unwrap();
         // One family of the shipped set: checking references takes a second instead of a minute.
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("problems/strings.jsonl");
         std::fs::copy(shipped, problems.join("strings.jsonl")).unwrap();
-        let dir = Self { temporary };
+        let dir = Self {
+            root,
+            _temporary: temporary,
+        };
         let text = CONFIG
             .replace("OUT", &dir.path("out"))
             .replace("PROBLEMS", &dir.path("problems"));
@@ -40,7 +66,7 @@ impl Dir {
     }
 
     fn path(&self, name: &str) -> String {
-        self.temporary.path().join(name).display().to_string()
+        self.root.join(name).display().to_string()
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -48,7 +74,7 @@ impl Dir {
         command
             .args(["--config", &self.path("test.yaml")])
             .args(args)
-            .current_dir(self.temporary.path());
+            .current_dir(&self.root);
         command
     }
 
@@ -113,10 +139,8 @@ fn assert_same_end(a: &Path, b: &Path, what: &str) {
 
 #[test]
 fn a_run_leaves_everything_and_a_resumed_one_ends_with_the_same_bytes() {
-    let dir = Dir::new();
-    let output = dir.train(&[]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let table = text(&output.stdout);
+    let whole = peaceful();
+    let table = std::fs::read_to_string(whole.join("../../../table")).unwrap();
     for words in [
         "warm-up",
         "5 Executable Python",
@@ -125,7 +149,6 @@ fn a_run_leaves_everything_and_a_resumed_one_ends_with_the_same_bytes() {
     ] {
         assert!(table.contains(words), "{words} in {table}");
     }
-    let whole = dir.runs().remove(0);
     for name in [
         "stage_0",
         "stage_1",
@@ -148,17 +171,25 @@ fn a_run_leaves_everything_and_a_resumed_one_ends_with_the_same_bytes() {
     assert!(read(&whole, "samples.jsonl").lines().count() > 4);
 
     // From the middle of the last stage, the end of an earlier one, and within warm-up: the rest must come out the same.
-    for from in ["step:185", "stage_2", "step:100"] {
-        let output = dir.train(&["--resume", from, "--set", "checkpoint.keep_last=50"]);
+    let dir = Dir::new();
+    for from in ["step_000185", "stage_2", "step_000100"] {
+        let path = whole.join("checkpoints").join(from);
+        let path = path.to_str().unwrap();
+        let output = dir.train(&["--resume", path, "--set", "checkpoint.keep_last=50"]);
         assert!(output.status.success(), "{from}: {}", text(&output.stderr));
         let resumed = dir.runs().pop().unwrap();
-        assert_ne!(resumed, whole);
         assert_same_end(&whole, &resumed, from);
     }
 }
 
 #[test]
 fn an_interrupt_saves_a_checkpoint_and_exits_130() {
+    for signal in ["-INT", "-TERM"] {
+        interrupted_by(signal);
+    }
+}
+
+fn interrupted_by(signal: &str) {
     let dir = Dir::new();
     let child = dir
         .command(&["--set", "warmup.generator_steps=100000"])
@@ -176,11 +207,16 @@ fn an_interrupt_saves_a_checkpoint_and_exits_130() {
         std::thread::sleep(Duration::from_millis(50));
     }
     Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
+        .args([signal, &child.id().to_string()])
         .status()
         .expect("kill runs");
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(130),
+        "{signal}: {}",
+        text(&output.stderr)
+    );
     let message = text(&output.stderr);
     let command = message
         .split("go on with: ")
@@ -193,7 +229,7 @@ fn an_interrupt_saves_a_checkpoint_and_exits_130() {
             "-c",
             &format!("{command} --set warmup.generator_steps=1 --set stages.last=1"),
         ])
-        .current_dir(dir.temporary.path())
+        .current_dir(&dir.root)
         .output()
         .unwrap();
     assert!(

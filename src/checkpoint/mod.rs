@@ -1,7 +1,8 @@
 //! Checkpoints that are whole or absent, verified before use, and readable by Python's torch.
 //!
 //! - [`Store`]: the checkpoints of one run. [`Store::save`] commits a directory atomically.
-//! - [`Saver`]: writes beside training; the trainer waits only for a copy of its state.
+//! - [`Saver`]: writes beside training; the trainer waits only for a copy of its state. A condition of your own says
+//!   what is saved, as in "only on improvement".
 //! - [`Checkpoint`]: one of them, opened. Files are verified and read when asked for.
 //! - [`PlayerState`]: a player's weights and optimizer; [`PlayerFile`] is its file, opened.
 //! - [`Runs`]: all runs below `outputs/`, to find a checkpoint by what a person calls it.
@@ -56,7 +57,7 @@ pub use prune::{PruneOptions, Pruning, prune, resumed_from};
 pub use resolve::{Resumable, Runs, Skipped};
 pub use retention::{Candidate, Retention, RetentionError};
 pub use save::{DISCRIMINATOR, GENERATOR, SaveJob, SaveRequest};
-pub use saver::{Finished, Saver};
+pub use saver::{Finished, Offered, Saver, on_improvement};
 pub use storage::{EntryKind, LocalStorage, Lock, Storage, StorageFile};
 pub use store::{CHECKPOINTS, Listed, Saved, Store};
 pub use transfer::{Transfer, transfer};

@@ -68,6 +68,8 @@ pub struct SaveJob {
     pub(super) files: Vec<(String, Vec<u8>)>,
     /// Logs that must be as durable as the checkpoint that counts on their lines.
     pub(super) logs: Vec<File>,
+    /// Whether weights and moments that are not finite are refused.
+    finite_only: bool,
 }
 
 impl SaveRequest {
@@ -132,6 +134,7 @@ impl SaveRequest {
             players,
             files,
             logs: Vec::new(),
+            finite_only: false,
         })
     }
 }
@@ -142,6 +145,29 @@ impl SaveJob {
     pub fn after(mut self, logs: Vec<File>) -> Self {
         self.logs = logs;
         self
+    }
+
+    /// Has the write refuse weights and moments that are infinite or not a number: training could only fail again from
+    /// there, and an older checkpoint must not give way to it.
+    pub fn only_if_finite(mut self) -> Self {
+        self.finite_only = true;
+        self
+    }
+
+    /// Refuses what [`SaveJob::only_if_finite`] asked to refuse, by name.
+    pub(super) fn check_finite(&self) -> Result<(), CheckpointError> {
+        if !self.finite_only {
+            return Ok(());
+        }
+        for (path, value) in &self.players {
+            if let Some(inner) = not_finite(value) {
+                return Err(CheckpointError::Unsavable {
+                    what: self.name.clone(),
+                    reason: format!("{path}: {inner} has values that are infinite or not a number"),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The checkpoint's name.
@@ -181,6 +207,32 @@ fn value_size(value: &PtValue<HostTensor>) -> u64 {
             .sum(),
         PtValue::Str(text) => text.len() as u64 + 8,
         _ => 24,
+    }
+}
+
+/// The way to the first tensor that has an infinite value or one that is not a number.
+fn not_finite(value: &PtValue<HostTensor>) -> Option<String> {
+    let within = |name: String, inner: &PtValue<HostTensor>| {
+        not_finite(inner).map(|rest| match rest.as_str() {
+            "" => name,
+            rest => format!("{name}: {rest}"),
+        })
+    };
+    match value {
+        PtValue::Tensor(tensor) => (!tensor.is_finite()).then(String::new),
+        PtValue::List(items) | PtValue::Tuple(items) => {
+            let mut items = items.iter().enumerate();
+            items.find_map(|(i, item)| within(i.to_string(), item))
+        }
+        PtValue::Dict(items) => items.iter().find_map(|(key, item)| {
+            let name = match key {
+                PtValue::Str(name) => name.clone(),
+                PtValue::Int(index) => index.to_string(),
+                other => other.type_name().to_owned(),
+            };
+            within(name, item)
+        }),
+        _ => None,
     }
 }
 

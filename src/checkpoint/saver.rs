@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::CheckpointError;
 use super::retention::Retention;
-use super::save::SaveJob;
+use super::save::{SaveJob, SaveRequest};
 use super::store::{Saved, Store};
 
 /// Pauses before a failed write is tried again, where that can help.
@@ -46,8 +46,98 @@ pub struct Finished {
     pub elapsed: Duration,
 }
 
+/// Whether an offered checkpoint is wanted.
+type Condition = Box<dyn FnMut(&SaveRequest) -> bool + Send>;
+
+/// What became of a checkpoint that was offered.
+#[derive(Debug)]
+pub enum Offered {
+    /// The condition did not hold. Nothing was copied.
+    Declined,
+    /// It is being written.
+    Begun {
+        /// What became of the one before it, where that was not taken yet.
+        before: Option<Finished>,
+    },
+}
+
+/// A condition for [`Saver::when`]: the request's score is higher than that of every one before. `best` is the score to
+/// begin with, as that of a store's best checkpoint.
+pub fn on_improvement(mut best: Option<f64>) -> impl FnMut(&SaveRequest) -> bool + Send {
+    move |request| match request.score {
+        Some(score) if best.is_none_or(|best| score > best) => {
+            best = Some(score);
+            true
+        }
+        _ => false,
+    }
+}
+
 /// A thread that writes checkpoints to one store, one at a time.
+///
+/// Saving only on improvement, with notes and metrics of one's own:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use gauntlet::checkpoint::{
+///     CheckpointKind, Offered, PlayerState, SaveRequest, Saver, Store, on_improvement,
+/// };
+/// use serde_json::json;
+/// use tch::Tensor;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let run = tempfile::tempdir()?;
+/// # let run = run.path();
+/// let request = |step: u64, score: f64| SaveRequest {
+///     name: format!("step_{step:06}"),
+///     kind: CheckpointKind::Full,
+///     stage: 5,
+///     step,
+///     score: Some(score),
+///     players: vec![(
+///         "generator".to_owned(),
+///         PlayerState {
+///             model_state_dict: vec![("weight".to_owned(), Tensor::from(step as f64))],
+///             optimizer: None,
+///             stage_id: 5,
+///             metrics: json!({}),
+///             model_config: json!({"hidden_size": 1}),
+///             lora_config: None,
+///         },
+///     )],
+///     metrics: json!({"custom": {"beam_width": 4}}),
+///     training_config: json!({}),
+///     trainer_state: json!({}),
+///     mistake_book: String::new(),
+///     tokenizer: "{}".to_owned(),
+///     prompts: Vec::new(),
+///     parent: None,
+///     tags: [("author".to_owned(), "the night shift".to_owned())].into(),
+///     set_best: true,
+/// };
+/// let store = Arc::new(Store::create(run)?);
+/// let mut saver = Saver::start(Arc::clone(&store))?.when(on_improvement(None));
+/// for (step, score) in [(10, 0.25), (20, 0.125), (30, 0.5)] {
+///     match saver.offer(request(step, score), None)? {
+///         Offered::Declined => assert_eq!(step, 20),
+///         Offered::Begun { before } => drop(before.map(|before| before.result).transpose()?),
+///     }
+/// }
+/// saver.wait().expect("one is in flight").result?;
+///
+/// let names: Vec<String> = store.list()?.into_iter().map(|item| item.name).collect();
+/// assert_eq!(names, ["step_000010", "step_000030"]);
+/// let best = store.load("best")?;
+/// assert_eq!(best.manifest().step, 30);
+/// assert_eq!(best.manifest().tags["author"], "the night shift");
+/// assert_eq!(best.metrics()?["custom"]["beam_width"], 4);
+/// assert_eq!(store.load_step(10)?.manifest().score, Some(0.25));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Saver {
+    condition: Option<Condition>,
     orders: Option<Sender<Order>>,
     finished: Receiver<Finished>,
     in_flight: Option<String>,
@@ -70,11 +160,35 @@ impl Saver {
                 }
             })?;
         Ok(Self {
+            condition: None,
             orders: Some(orders),
             finished,
             in_flight: None,
             worker: Some(worker),
         })
+    }
+
+    /// Has [`Saver::offer`] save only what `condition` wants. It is asked once for each offer, in their order.
+    pub fn when(mut self, condition: impl FnMut(&SaveRequest) -> bool + Send + 'static) -> Self {
+        self.condition = Some(Box::new(condition));
+        self
+    }
+
+    /// As [`Saver::begin`], if the condition of [`Saver::when`] holds; only then is the state copied.
+    pub fn offer(
+        &mut self,
+        request: SaveRequest,
+        retention: Option<Retention>,
+    ) -> Result<Offered, CheckpointError> {
+        let wanted = match &mut self.condition {
+            Some(condition) => condition(&request),
+            None => true,
+        };
+        if !wanted {
+            return Ok(Offered::Declined);
+        }
+        let before = self.begin(request.snapshot()?, retention);
+        Ok(Offered::Begun { before })
     }
 
     /// Whether a save is being written, or is written and was not taken yet.

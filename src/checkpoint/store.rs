@@ -129,6 +129,7 @@ impl Store {
     /// The second half of [`Store::save`], which may run on another thread.
     pub fn write(&self, job: &SaveJob) -> Result<Saved, CheckpointError> {
         self.prepare(&job.name)?;
+        job.check_finite()?;
         let storage = self.storage.as_ref();
         self.check_space(job.size())?;
         let mut commit = Commit::begin(storage, &self.dir, &job.name)?;
@@ -308,6 +309,15 @@ impl Store {
     /// the link behind; `best` is what the link names. No other link is followed.
     pub fn load(&self, name: &str) -> Result<Checkpoint, CheckpointError> {
         Checkpoint::open(&self.path_of(name)?)
+    }
+
+    /// Opens the newest checkpoint of a step, whatever it is called.
+    pub fn load_step(&self, step: u64) -> Result<Checkpoint, CheckpointError> {
+        let of_step = |item: &Listed| item.manifest.as_ref().is_ok_and(|m| m.step == step);
+        match self.list()?.into_iter().rfind(of_step) {
+            Some(item) => Checkpoint::open(&item.path),
+            None => Err(self.not_found(&format!("step:{step}"))),
+        }
     }
 
     /// The directory that a name stands for.

@@ -256,7 +256,7 @@ impl Session<'_> {
         let started = Instant::now();
         let request = self.request(plan);
         let job = match request.snapshot() {
-            Ok(job) => job.after(self.files.handles()?),
+            Ok(job) => job.after(self.files.handles()?).only_if_finite(),
             Err(error) => {
                 self.observer
                     .note(&format!("checkpoint {} was not saved: {error}", plan.name));
@@ -276,7 +276,8 @@ impl Session<'_> {
         if let Some(job) = self.saving.owed.first() {
             return Err(TrainError::Owed(job.name().to_owned()));
         }
-        let job = self.request(plan).snapshot()?.after(self.files.handles()?);
+        let job = self.request(plan).snapshot()?;
+        let job = job.after(self.files.handles()?).only_if_finite();
         self.saving.saver.begin(job, None);
         let Some(mut finished) = self.saving.saver.wait() else {
             return Err(TrainError::Owed(plan.name.to_owned()));

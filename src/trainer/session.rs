@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use gauntlet_sandbox::Sandbox;
 use serde_json::json;
 
-use crate::checkpoint::{Checkpoint, Runs, Store};
+use crate::checkpoint::{Checkpoint, LocalStorage, Runs, Storage, Store};
 use crate::config::Config;
 use crate::evaluation::Pool;
 use crate::generator::Sampling;
@@ -111,6 +111,19 @@ impl<'o> Session<'o> {
         interrupted: Arc<AtomicBool>,
         observer: &'o mut dyn Observer,
     ) -> Result<Self, TrainError> {
+        let storage = Arc::new(LocalStorage);
+        Self::open_on(storage, config, resume, init_from, interrupted, observer)
+    }
+
+    /// As [`Session::open`]; checkpoints are written over a file system of the caller's.
+    pub fn open_on(
+        storage: Arc<dyn Storage>,
+        config: Config,
+        resume: Option<Checkpoint>,
+        init_from: Option<Checkpoint>,
+        interrupted: Arc<AtomicBool>,
+        observer: &'o mut dyn Observer,
+    ) -> Result<Self, TrainError> {
         let device = device(&config.run.device);
         if config.run.threads > 0 {
             tch::set_num_threads(config.run.threads as i32);
@@ -167,7 +180,7 @@ impl<'o> Session<'o> {
             mistakes.read_jsonl(&checkpoint.mistake_book()?)?;
         }
         let dir = Runs::new(&config.run.output_dir).start(&config.run.name, SystemTime::now())?;
-        let store = Store::create(&dir)?;
+        let store = Store::create_on(storage, &dir)?;
         let parent_dir = resume.as_ref().and_then(|c| c.path().parent()?.parent());
         let files = RunFiles::open(
             &dir,

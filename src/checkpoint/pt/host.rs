@@ -67,6 +67,28 @@ impl HostTensor {
         &self.bytes
     }
 
+    /// Whether no element is infinite or not a number; of whole numbers always.
+    pub fn is_finite(&self) -> bool {
+        // A float is not finite if all bits of its exponent are set. Chunks are folded whole, so that the loop is
+        // vectorised.
+        fn all<const N: usize>(bytes: &[u8], not_finite: impl Fn([u8; N]) -> bool) -> bool {
+            let (elements, _) = bytes.as_chunks::<N>();
+            let chunk = |chunk: &[[u8; N]]| chunk.iter().fold(false, |any, e| any | not_finite(*e));
+            !elements.chunks(4096).any(chunk)
+        }
+        match self.kind {
+            Kind::Double => all(&self.bytes, |e| {
+                u64::from_le_bytes(e) & 0x7ff0 << 48 == 0x7ff0 << 48
+            }),
+            Kind::Float => all(&self.bytes, |e| {
+                u32::from_le_bytes(e) & 0x7f80_0000 == 0x7f80_0000
+            }),
+            Kind::BFloat16 => all(&self.bytes, |e| u16::from_le_bytes(e) & 0x7f80 == 0x7f80),
+            Kind::Half => all(&self.bytes, |e| u16::from_le_bytes(e) & 0x7c00 == 0x7c00),
+            _ => true,
+        }
+    }
+
     /// What tells storages apart: clones of one tensor have the same.
     pub(super) fn storage_id(&self) -> *const Vec<u8> {
         Arc::as_ptr(&self.bytes)
@@ -109,5 +131,29 @@ impl Snapshotter {
         let copy = HostTensor::copy_of(name, tensor)?;
         self.seen.insert(identity, copy.clone());
         Ok(copy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn infinity_and_nan_are_seen_in_every_float() {
+        for kind in [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16] {
+            let finite = |value: f64, at: i64| {
+                let tensor = Tensor::full([5000], 60_000.0, (kind, Device::Cpu));
+                let _ = tensor.get(at).fill_(value);
+                HostTensor::copy_of("x", &tensor).unwrap().is_finite()
+            };
+            for at in [0, 4095, 4999] {
+                assert!(finite(-1e-7, at), "{kind:?}");
+                for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                    assert!(!finite(value, at), "{kind:?} {value} at {at}");
+                }
+            }
+        }
+        let whole = Tensor::full([3], -1, (Kind::Int64, Device::Cpu));
+        assert!(HostTensor::copy_of("x", &whole).unwrap().is_finite());
     }
 }
