@@ -10,6 +10,7 @@ use tempfile::TempDir;
 mod disk;
 mod emergency;
 mod kill;
+mod lora;
 
 /// Small enough for seconds, complete enough to pass through every phase.
 const CONFIG: &str = "

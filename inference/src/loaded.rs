@@ -12,7 +12,7 @@ use gauntlet::generator::{Generator, Sampling};
 use gauntlet::judge::Judge;
 use gauntlet::model::{ModelConfig, Pretrained, Transformer};
 use gauntlet::prompts::Prompts;
-use gauntlet::trainer::export::lora_of;
+use gauntlet::trainer::export::{check_base, lora_of};
 use gauntlet::trainer::{checkpoint_encoder, device, limits};
 use gauntlet_sandbox::Sandbox;
 use tch::{Device, Kind};
@@ -139,6 +139,8 @@ fn models(
     };
     let pretrained = Pretrained::open(&base)
         .with_context(|| format!("the checkpoint holds adapters to {base}"))?;
+    check_base(&ours, &pretrained, &base)?;
+    check_base(&theirs, &pretrained, &base)?;
     let config = &pretrained.config;
     let frozen = Transformer::frozen(config, pretrained.weights(Kind::Float)?, device);
     let shapes = lora.weight_shapes(config);

@@ -4,13 +4,14 @@
 //! model_state_dict      {name: tensor}
 //! optimizer_state_dict  {state: {index: {step, exp_avg, exp_avg_sq}}, param_groups: [{lr, .., params, param_names}]}
 //! stage_id, metrics, model_config, lora_config, format_version
+//! base_model            {name_or_path, blake3}, of an adapter
 //! ```
 //! `optimizer_state_dict` is what `torch.optim.AdamW.state_dict()` gives, so that Python can go on
 //! from it; `param_names` says in addition which parameter an index means.
 
 use std::collections::HashSet;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tch::Tensor;
 
 use super::CheckpointError;
@@ -18,6 +19,9 @@ use super::pt::{HostTensor, PtValue, Snapshotter};
 
 /// Version of the files' layout; a reader refuses later ones.
 pub const FORMAT_VERSION: i64 = 1;
+
+/// Key of `lora_config` with BLAKE3 of the weights that the adapter was trained on; PEFT has none such.
+pub const BASE_HASH: &str = "base_model_blake3";
 
 /// Everything about one player that training needs to go on.
 #[derive(Debug)]
@@ -104,7 +108,20 @@ impl PlayerState {
             ),
             ("format_version", PtValue::Int(FORMAT_VERSION.into())),
         ]);
+        if let Some(base) = self.base_model() {
+            entries.push(("base_model", PtValue::from_json(&base)));
+        }
         Ok(PtValue::dict(entries))
+    }
+}
+
+impl PlayerState {
+    /// The model that an adapter stands on, as far as `lora_config` says: its path or hub id, and BLAKE3 of its weights.
+    fn base_model(&self) -> Option<Json> {
+        let lora = self.lora_config.as_ref()?;
+        Some(json!({
+            "name_or_path": lora["base_model_name_or_path"], "blake3": lora[BASE_HASH],
+        }))
     }
 }
 

@@ -48,7 +48,7 @@ pub use architecture::{ArchitectureMismatch, Difference, NamedShape, check_archi
 pub use clock::{parse_utc, stamp, utc};
 pub use demand::{is_requested, request_save, take_requests};
 pub use error::CheckpointError;
-pub use format::{FORMAT_VERSION, Moments, OptimizerState, ParamGroup, PlayerState};
+pub use format::{BASE_HASH, FORMAT_VERSION, Moments, OptimizerState, ParamGroup, PlayerState};
 pub use manifest::{CheckpointKind, FileRecord, MANIFEST, Manifest, Parent};
 pub use names::{BEST, LATEST};
 pub use opened::Checkpoint;

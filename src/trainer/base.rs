@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 use tch::{Device, Kind, Tensor};
 
+use crate::checkpoint::{BASE_HASH, PlayerFile};
 use crate::config::{Backend, Config, Dtype, ModelKind};
 use crate::encoding::PromptEncoder;
 use crate::loss::PolicyMetrics;
@@ -174,22 +175,42 @@ impl Base {
     /// What a checkpoint says of the adapter: PEFT's keys, the base's name and its hash.
     pub fn lora_json(&self) -> Option<Json> {
         let mut json = self.lora.as_ref()?.peft_json(&self.spec);
-        json["base_model_blake3"] = self.hash.clone().into();
+        json[BASE_HASH] = self.hash.clone().into();
         Some(json)
     }
 
     /// Refuses to go on from an adapter that was trained on other weights.
-    pub fn check_same(&self, saved: Option<&Json>, checkpoint: &str) -> Result<(), TrainError> {
-        let was = saved.and_then(|json| json["base_model_blake3"].as_str());
-        match was {
-            Some(was) if was != self.hash => Err(TrainError::Base(format!(
-                "{checkpoint} was trained on weights with BLAKE3 {was}, {} has {}; set model.path to the model it was \
-                 trained on",
-                self.spec, self.hash
-            ))),
-            _ => Ok(()),
-        }
+    pub fn check_same(&self, player: &PlayerFile) -> Result<(), TrainError> {
+        check_hash(player, &self.spec, || self.hash.clone())
     }
+}
+
+/// Refuses a model that is not the one a player's adapter was trained on; `spec` is what a person calls it.
+pub fn check_base(player: &PlayerFile, base: &Pretrained, spec: &str) -> Result<(), TrainError> {
+    check_hash(player, spec, || base.hash())
+}
+
+fn check_hash(
+    player: &PlayerFile,
+    spec: &str,
+    hash: impl FnOnce() -> String,
+) -> Result<(), TrainError> {
+    let lora = player.lora_config()?.unwrap_or_default();
+    let Some(was) = lora[BASE_HASH].as_str() else {
+        return Ok(());
+    };
+    let is = hash();
+    if was == is {
+        return Ok(());
+    }
+    Err(TrainError::Base(format!(
+        "{} was trained on {}, whose weights have BLAKE3 {was}; {spec} has {is}. An adapter fits only the weights it was \
+         trained on: name that model",
+        player.file().path().display(),
+        lora["base_model_name_or_path"]
+            .as_str()
+            .unwrap_or("a model"),
+    )))
 }
 
 const TEMPLATE_FILE: &str = "chat_template.jinja";

@@ -13,6 +13,10 @@ use crate::checkpoint::{Checkpoint, PlayerFile};
 use crate::model::{LoraConfig, ModelConfig, Pretrained, Transformer};
 
 use super::TrainError;
+pub use super::base::check_base;
+
+/// The script of [`add_script`].
+const SCRIPT: &str = include_str!("export/generate.py");
 
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +133,7 @@ fn merged(
     if let Some((lora, trained_on)) = lora_of(player)? {
         let base = options.base.as_deref().unwrap_or(&trained_on);
         let pretrained = Pretrained::open(base)?;
+        check_base(player, &pretrained, base)?;
         template = pretrained.chat_template.clone();
         let frozen = pretrained.weights(Kind::Float)?;
         let model = Transformer::frozen(&config, frozen, Device::Cpu);
@@ -189,6 +194,24 @@ fn adapter(
         ],
         notes: vec![format!("load it on {base}")],
     })
+}
+
+/// Adds a Python script to an exported folder that solves problems with the model there, and the prompts that it was
+/// trained with. Gives the names of the files.
+pub fn add_script(checkpoint: &Checkpoint, folder: &Path) -> Result<Vec<String>, TrainError> {
+    let mut files = vec![("generate.py".to_owned(), SCRIPT.to_owned())];
+    for (path, text) in checkpoint.prompts()? {
+        if let Some(name) = path.strip_prefix("generator/") {
+            files.push((format!("prompts/{name}"), text));
+        }
+    }
+    let dir = folder.join("prompts");
+    std::fs::create_dir_all(&dir).map_err(|source| failed(&dir, source))?;
+    for (name, text) in &files {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(|source| failed(&path, source))?;
+    }
+    Ok(files.into_iter().map(|(name, _)| name).collect())
 }
 
 /// The chat template that is kept among a checkpoint's prompts.

@@ -143,8 +143,7 @@ fn load_generator(
     let file = checkpoint.generator()?;
     let encoder = Arc::clone(encoder);
     if let Some(base) = base {
-        let name = checkpoint.path().display().to_string();
-        base.check_same(file.lora_config()?.as_ref(), &name)?;
+        base.check_same(&file)?;
         file.check_architecture(&base.trained_shapes())?;
         return Ok(Generator::new(
             base.player(file.model_state_dict()?),
@@ -167,6 +166,7 @@ fn load_discriminator(
     let file = checkpoint.discriminator()?;
     let encoder = Arc::clone(encoder);
     if let Some(base) = base {
+        base.check_same(&file)?;
         let shapes = Discriminator::with_head(base.trained_shapes(), base.config());
         file.check_architecture(&shapes)?;
         let mut weights = file.model_state_dict()?;
