@@ -9,6 +9,7 @@ mod fuzz;
 mod guide;
 mod hostile;
 mod large;
+mod plot;
 mod python;
 mod round_trip;
 mod saver;

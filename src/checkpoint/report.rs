@@ -1,16 +1,20 @@
 //! What a person, or a program that reads JSON, wants to know about checkpoints.
 
+mod chart;
 mod comparison;
 mod deeds;
 mod disk;
 mod inspection;
 mod listing;
+mod progress;
 
+pub use chart::ChartFormat;
 pub use comparison::{Compared, Comparison, MetricRow, Sample, SampleRow, SettingRow};
 pub use deeds::Copied;
 pub use disk::{DiskUsage, RunUsage};
 pub use inspection::{Inspection, Part, PlayerReport, Verification};
 pub use listing::{Listing, ListingRow, Listings, Summary};
+pub use progress::{Panel, Progress, RunProgress, Series};
 
 /// 1234567 as `1.2 MB`.
 fn human_size(bytes: u64) -> String {

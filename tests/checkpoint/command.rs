@@ -27,14 +27,14 @@ fn folder() -> tempfile::TempDir {
     dir
 }
 
-fn checkpoints(dir: &Path, args: &[&str]) -> Output {
+pub(super) fn checkpoints(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_checkpoints"));
     command.args(args).current_dir(dir).output().unwrap()
 }
 
 /// Standard output, after the exit code was as expected.
 #[track_caller]
-fn stdout(output: &Output, code: i32) -> String {
+pub(super) fn stdout(output: &Output, code: i32) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     String::from_utf8(output.stdout.clone()).unwrap()

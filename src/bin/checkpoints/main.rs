@@ -1,4 +1,4 @@
-//! `checkpoints`: shows, compares, checks, copies and deletes what training saved.
+//! `checkpoints`: shows, compares, checks, draws, copies and deletes what training saved.
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use clap::{CommandFactory, Parser, Subcommand};
-use clap_complete::Shell;
+use clap::{CommandFactory, Parser};
 use gauntlet::checkpoint::{
     Checkpoint, PruneOptions, Retention, Runs, Store, Strategy, is_requested, prune, report,
     request_save, transfer,
@@ -16,217 +15,9 @@ use gauntlet::cli::{self, Exit, UsageError};
 use gauntlet::trainer::export::{self, ExportOptions, Form};
 use tch::Kind;
 
-/// Shows, compares, checks, copies and deletes what training saved.
-#[derive(Parser)]
-#[command(version, arg_required_else_help = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Option<Command>,
-    /// Print a completion script for a shell and exit
-    #[arg(long, value_name = "SHELL")]
-    completions: Option<Shell>,
-}
+mod args;
 
-#[derive(Subcommand)]
-enum Command {
-    /// List the checkpoints of a run, in the order of saving
-    List {
-        #[command(flatten)]
-        place: Place,
-        /// List every run below the outputs directory
-        #[arg(long, conflicts_with = "run")]
-        all: bool,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show what a checkpoint holds: architecture, parameters, metrics, files, commands that use it
-    Inspect {
-        /// A name (best, latest, final, stage_3, ..), step:N, or a path
-        #[arg(default_value = "latest")]
-        checkpoint: String,
-        #[command(flatten)]
-        place: Place,
-        /// Show only what the manifest says, without opening the models
-        #[arg(long)]
-        info_only: bool,
-        /// Show the settings in which another checkpoint differs
-        #[arg(long, value_name = "CHECKPOINT")]
-        against: Option<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Read every byte of a checkpoint and compare it with the manifest
-    Verify {
-        /// A name (best, latest, final, stage_3, ..), step:N, or a path
-        #[arg(default_value = "latest")]
-        checkpoint: String,
-        #[command(flatten)]
-        place: Place,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show checkpoints side by side: metrics with differences, settings, samples of the same problem
-    Compare {
-        /// Two or more names, steps or paths; the others are compared with the first
-        #[arg(required = true, num_args = 2..)]
-        checkpoints: Vec<String>,
-        #[command(flatten)]
-        place: Place,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Ask a run that is training for a checkpoint now, under a name of your own
-    Save {
-        /// Its name: letters, digits, and . _ - +
-        name: String,
-        #[command(flatten)]
-        place: Place,
-        /// Seconds to wait until it is written; 0 returns at once
-        #[arg(long, default_value_t = 600)]
-        wait: u64,
-    },
-    /// Name the periodic checkpoints that can go, and delete them with --yes
-    Prune {
-        #[command(flatten)]
-        place: Place,
-        /// Prune every run below the outputs directory
-        #[arg(long, conflicts_with = "run")]
-        all: bool,
-        /// Periodic checkpoints of each run that stay
-        #[arg(long, value_name = "N", allow_negative_numbers = true)]
-        keep_last: i64,
-        /// Keep the newest (last_n) or those with the best validation score (top_k_val)
-        #[arg(long, default_value = "last_n")]
-        strategy: String,
-        /// Emergency checkpoints go too, but for the newest of a run and what a run was resumed from
-        #[arg(long)]
-        emergency: bool,
-        /// Directories that are no whole checkpoint go too
-        #[arg(long)]
-        broken: bool,
-        /// Really delete
-        #[arg(long)]
-        yes: bool,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Copy checkpoints and logs to another directory, verified, in the same layout
-    Backup {
-        /// Directory to copy to
-        to: PathBuf,
-        /// Only the checkpoint of this name
-        #[arg(long, value_name = "NAME")]
-        checkpoint: Option<String>,
-        #[command(flatten)]
-        place: Place,
-        /// Copy every run below the outputs directory
-        #[arg(long, conflicts_with = "run")]
-        all: bool,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Copy checkpoints and logs back from a backup, verified
-    Restore {
-        /// Directory that a backup was made to
-        from: PathBuf,
-        /// Only the checkpoint of this name
-        #[arg(long, value_name = "NAME")]
-        checkpoint: Option<String>,
-        /// Only this run of the backup, as NAME/TIMESTAMP
-        #[arg(long, value_name = "RUN")]
-        run: Option<PathBuf>,
-        /// Directory that holds all runs
-        #[arg(long, value_name = "DIR", default_value = "outputs")]
-        outputs: PathBuf,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show what runs take up on disk
-    Du {
-        #[command(flatten)]
-        place: Place,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Write a player as a Hugging Face folder, or its adapter in PEFT's layout
-    Export {
-        /// A name (best, latest, final, stage_3, ..), step:N, or a path
-        #[arg(default_value = "best")]
-        checkpoint: String,
-        #[command(flatten)]
-        place: Place,
-        /// Folder to write; must not exist, or be empty
-        #[arg(long, value_name = "DIR")]
-        to: PathBuf,
-        /// Which player
-        #[arg(long, value_enum, default_value = "generator")]
-        player: PlayerName,
-        /// Write the adapter alone instead of merging it into its base
-        #[arg(long)]
-        adapter: bool,
-        /// Element type of the weights
-        #[arg(long, value_enum, default_value = "float32")]
-        dtype: ExportDtype,
-        /// Base model to merge into, where it is not where training read it
-        #[arg(long, value_name = "MODEL")]
-        base: Option<String>,
-    },
-}
-
-/// One of the two players.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum PlayerName {
-    Generator,
-    Discriminator,
-}
-
-/// Element types of exported weights.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum ExportDtype {
-    Float32,
-    Bfloat16,
-    Float16,
-}
-
-/// Where to look.
-#[derive(clap::Args)]
-struct Place {
-    /// Directory that holds all runs
-    #[arg(long, value_name = "DIR", default_value = "outputs")]
-    outputs: PathBuf,
-    /// A run's directory, instead of the newest run
-    #[arg(long, value_name = "DIR")]
-    run: Option<PathBuf>,
-}
-
-impl Place {
-    fn find(&self, reference: &str) -> Result<Checkpoint> {
-        let found = Runs::new(&self.outputs).find(reference, self.run.as_deref());
-        Ok(found.map_err(UsageError::new)?)
-    }
-
-    fn runs(&self, all: bool) -> Result<Vec<PathBuf>> {
-        let runs = Runs::new(&self.outputs);
-        match &self.run {
-            Some(run) => Ok(vec![run.clone()]),
-            None if all => Ok(runs.list(None)),
-            None => Ok(vec![runs.newest().ok_or_else(|| {
-                UsageError::new(format!(
-                    "no run in {} has checkpoints; name another directory with --outputs, or a run with --run",
-                    self.outputs.display()
-                ))
-            })?]),
-        }
-    }
-}
+use args::{Cli, Command, ExportDtype, Place, PlayerName};
 
 fn main() -> ExitCode {
     let args = Cli::parse();
@@ -351,6 +142,13 @@ fn run(args: Cli) -> Result<Exit> {
             };
             show(json, &report::DiskUsage::of(&runs)?)
         }
+        Some(Command::Plot {
+            runs,
+            place,
+            all,
+            to,
+            json,
+        }) => plot(&place, &runs, all, to, json),
         Some(Command::Export {
             checkpoint,
             place,
@@ -358,6 +156,7 @@ fn run(args: Cli) -> Result<Exit> {
             player,
             adapter,
             dtype,
+            generate_script,
             base,
         }) => {
             let options = ExportOptions {
@@ -369,7 +168,8 @@ fn run(args: Cli) -> Result<Exit> {
                 },
                 base,
             };
-            export(&place.find(&checkpoint)?, &to, player, &options)
+            let checkpoint = place.find(&checkpoint)?;
+            export(&checkpoint, &to, player, &options, generate_script)
         }
     }
 }
@@ -379,12 +179,20 @@ fn export(
     to: &Path,
     player: PlayerName,
     options: &ExportOptions,
+    script: bool,
 ) -> Result<Exit> {
+    if script && matches!(player, PlayerName::Discriminator) {
+        let text = "--generate-script solves problems, which the discriminator does not: leave out one of the two";
+        return Err(UsageError::new(text).into());
+    }
     let file = match player {
         PlayerName::Generator => checkpoint.generator()?,
         PlayerName::Discriminator => checkpoint.discriminator()?,
     };
-    let exported = export::export(checkpoint, &file, to, options)?;
+    let mut exported = export::export(checkpoint, &file, to, options)?;
+    if script {
+        exported.files.extend(export::add_script(checkpoint, to)?);
+    }
     for note in exported.notes {
         eprintln!("{note}");
     }
@@ -403,6 +211,49 @@ fn list(runs: &[PathBuf], json: bool) -> Result<Exit> {
         })
         .collect::<Result<Vec<_>>>()?;
     show(json, &report::Listings(listings))
+}
+
+fn plot(
+    place: &Place,
+    named: &[PathBuf],
+    all: bool,
+    mut to: Vec<PathBuf>,
+    json: bool,
+) -> Result<Exit> {
+    for file in &to {
+        report::ChartFormat::of(file).map_err(UsageError::new)?;
+    }
+    let runs = match named {
+        [] => place.runs(all)?,
+        named => named
+            .iter()
+            .map(|run| match run.is_dir() {
+                true => run.clone(),
+                false => place.outputs.join(run),
+            })
+            .collect(),
+    };
+    let progress = report::Progress::of(&runs).map_err(UsageError::new)?;
+    if progress.is_empty() {
+        let names: Vec<String> = runs.iter().map(|run| run.display().to_string()).collect();
+        anyhow::bail!(
+            "{}: nothing to draw: no step of the game and no validation yet",
+            names.join(", ")
+        );
+    }
+    if to.is_empty() && !json {
+        to = ["progress.png", "progress.svg"].map(PathBuf::from).into();
+    }
+    for file in &to {
+        progress.draw(file)?;
+        if !json {
+            println!("{}", file.display());
+        }
+    }
+    match json {
+        true => print(&(serde_json::to_string_pretty(&progress)? + "\n")),
+        false => Ok(Exit::Done),
+    }
 }
 
 /// Leaves a request for the run and waits until the checkpoint is there.
@@ -456,6 +307,10 @@ fn show(json: bool, report: &(impl serde::Serialize + std::fmt::Display)) -> Res
         true => serde_json::to_string_pretty(report)? + "\n",
         false => report.to_string(),
     };
+    print(&text)
+}
+
+fn print(text: &str) -> Result<Exit> {
     match std::io::stdout().write_all(text.as_bytes()) {
         // Whoever reads has read enough, as in `checkpoints list | head`.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Done),
