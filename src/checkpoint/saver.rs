@@ -57,7 +57,7 @@ pub enum Offered {
     /// It is being written.
     Begun {
         /// What became of the one before it, where that was not taken yet.
-        before: Option<Finished>,
+        before: Option<Box<Finished>>,
     },
 }
 
@@ -188,7 +188,9 @@ impl Saver {
             return Ok(Offered::Declined);
         }
         let before = self.begin(request.snapshot()?, retention);
-        Ok(Offered::Begun { before })
+        Ok(Offered::Begun {
+            before: before.map(Box::new),
+        })
     }
 
     /// Whether a save is being written, or is written and was not taken yet.
