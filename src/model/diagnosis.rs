@@ -57,7 +57,7 @@ mod tests {
         let place = || first_not_finite(&model, &[1, 2, 3]);
         assert!(place().starts_with("none"));
         // Finite, and too large for what follows.
-        set("model.layers.1.mlp.down_proj.weight", 3e38);
+        set("model.layers.1.mlp.up_proj.weight", 3e38);
         assert_eq!(place(), "the output of model.layers.1");
         set("model.layers.0.self_attn.q_proj.weight", f64::NAN);
         assert_eq!(place(), "the weight model.layers.0.self_attn.q_proj.weight");
