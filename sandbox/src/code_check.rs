@@ -120,7 +120,7 @@ impl CodeCheck {
     /// Loads program and tests, and finds the first question.
     fn begin(&mut self, template: &Template, stop: &Stop) -> Result<Option<Report>, Fault> {
         let job = &self.job;
-        let mut code = Code::source(&job.program);
+        let mut code = Code::source(&job.program.code);
         let entry = &job.program.entry_point;
         let program = match load(template, &code, entry, &job.limits, stop)? {
             Ok(loaded) => loaded,
@@ -130,7 +130,7 @@ impl CodeCheck {
             }
         };
         let limits = limits_of_tests(&job.limits);
-        let driver = Code(DRIVER.into());
+        let driver = Code::source(DRIVER);
         let mut tests = match load(template, &driver, "step", &limits, stop)? {
             Ok(loaded) => loaded,
             Err(run) => return Err(broken(format!("{:?}", run.result))),
@@ -251,10 +251,15 @@ impl CodeCheck {
         };
         let mut program = match state.program.take() {
             Some(program) => program,
-            None => match load(template, &state.code, entry, &job.limits, stop)? {
-                Ok(program) => program,
-                Err(run) => return Ok(Err(run)),
-            },
+            None => {
+                if let Err(run) = state.code.compile(template, &job.limits, stop)? {
+                    return Ok(Err(run));
+                }
+                match load(template, &state.code, entry, &job.limits, stop)? {
+                    Ok(program) => program,
+                    Err(run) => return Ok(Err(run)),
+                }
+            }
         };
         let (mut run, alive) = program.call(args, &job.limits)?;
         if alive && self.mode == Mode::Fast {
@@ -395,7 +400,7 @@ fn limits_of_tests(limits: &Limits) -> Limits {
 }
 
 fn adapted_code(job: &CodeCheckJob) -> Code {
-    Code(Value::Str(format!("{}\n\n{ADAPTER}", job.program.code)))
+    Code::source(&format!("{}\n\n{ADAPTER}", job.program.code))
 }
 
 fn broken(why: String) -> Fault {

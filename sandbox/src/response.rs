@@ -49,6 +49,14 @@ impl Response {
         String::from_utf8_lossy(&self.printed).into_owned()
     }
 
+    /// The compiled code, where that is what the guest was asked for.
+    pub(crate) fn into_code(self) -> Result<Vec<u8>, Response> {
+        match (self.status.as_str(), self.payload) {
+            ("compiled", Value::Bytes(code)) => Ok(code),
+            (_, payload) => Err(Response { payload, ..self }),
+        }
+    }
+
     /// The value; or an outcome; or none, when the module loaded.
     pub(crate) fn outcome(self, limits: &Limits) -> Result<Value, Option<Outcome>> {
         if self.printed.len() > limits.output_bytes {

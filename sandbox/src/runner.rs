@@ -21,8 +21,15 @@ pub(crate) struct Run {
     pub(crate) fuel: u64,
 }
 
-/// A program as it enters an interpreter.
-pub(crate) struct Code(pub(crate) Value);
+/// A program as it enters an interpreter: its source, or what [`Code::compile`] made of that.
+pub(crate) struct Code {
+    value: Value,
+    /// What compiling it printed (warnings) and took, which counts for each run as if it had compiled the source.
+    stdout: String,
+    fuel: u64,
+    /// Whether compiling it has been tried.
+    tried: bool,
+}
 
 /// An interpreter that has loaded the program.
 pub(crate) struct Loaded {
@@ -203,7 +210,7 @@ impl Calls {
             called: 0,
             runs: vec![None; inputs.len()],
             mode,
-            code: Code::source(program),
+            code: Code::source(&program.code),
             inputs,
         })
     }
@@ -219,15 +226,16 @@ impl Calls {
         if self.called == self.order.len() {
             return Ok(true);
         }
+        let many = self.mode == Mode::Pure && self.inputs.len() >= COMPILED_FROM;
+        if many && !self.code.tried {
+            return match self.code.compile(template, limits, stop)? {
+                Ok(()) => Ok(false),
+                Err(run) => Ok(self.all_end(&run)),
+            };
+        }
         let mut loaded = match load(template, &self.code, &program.entry_point, limits, stop)? {
             Ok(loaded) => loaded,
-            Err(run) => {
-                // Loading is the same for every input, and so is its failure.
-                let left = self.runs.iter_mut().filter(|run| run.is_none());
-                left.for_each(|place| *place = Some(run.clone()));
-                self.called = self.order.len();
-                return Ok(true);
-            }
+            Err(run) => return Ok(self.all_end(&run)),
         };
         let (started, mut burnt) = (Instant::now(), loaded.fuel);
         loop {
@@ -247,11 +255,22 @@ impl Calls {
         }
     }
 
+    /// Loading is the same for every input, and so is its failure. Says that all calls are done.
+    fn all_end(&mut self, run: &Run) -> bool {
+        let left = self.runs.iter_mut().filter(|run| run.is_none());
+        left.for_each(|place| *place = Some(run.clone()));
+        self.called = self.order.len();
+        true
+    }
+
     /// The runs, in the inputs' order.
     fn take(&mut self) -> impl Iterator<Item = Run> {
         std::mem::take(&mut self.runs).into_iter().flatten()
     }
 }
+
+/// From how many inputs on, each with an interpreter of its own, a program is compiled once for all.
+const COMPILED_FROM: usize = 3;
 
 /// The order of the calls: shuffled by the program's own hash where they share an interpreter, so that it repeats, and
 /// the inputs' order tells the program nothing.
@@ -290,9 +309,72 @@ fn encode((at, args): (usize, &[Value])) -> Result<Vec<u8>, Fault> {
 }
 
 impl Code {
-    pub(crate) fn source(program: &Program) -> Code {
-        Code(program.code.as_str().into())
+    pub(crate) fn source(source: &str) -> Code {
+        Code {
+            value: source.into(),
+            stdout: String::new(),
+            fuel: 0,
+            tried: false,
+        }
     }
+
+    /// Compiles the source once, for all interpreters that are to run it, in one that runs nothing of it. The inner error is
+    /// what comes of each run where it does not compile.
+    pub(crate) fn compile(
+        &mut self,
+        template: &Template,
+        limits: &Limits,
+        stop: &Stop,
+    ) -> Result<Result<(), Run>, Fault> {
+        if std::mem::replace(&mut self.tried, true) {
+            return Ok(Ok(()));
+        }
+        let mut instance = template.start(limits, stop)?;
+        let request = request(&self.value, Value::None, limits)?;
+        let Reply { bytes, fuel } = instance.load(request, limits.fuel.unwrap_or(u64::MAX))?;
+        let mut stdout = String::new();
+        let outcome = match bytes.and_then(|bytes| Response::read(&bytes)) {
+            // Too long to come out; it is compiled where it runs.
+            Err(Outcome::OutputTooLarge) => return Ok(Ok(())),
+            Err(outcome) => outcome,
+            Ok(response) => {
+                stdout = response.stdout();
+                match response.into_code() {
+                    Ok(code) => {
+                        (self.value, self.stdout, self.fuel) = (Value::Bytes(code), stdout, fuel);
+                        return Ok(Ok(()));
+                    }
+                    Err(response) => match response.outcome(limits) {
+                        Err(Some(outcome)) => outcome,
+                        Ok(_) | Err(None) => Outcome::Malformed,
+                    },
+                }
+            }
+        };
+        Ok(Err(Run {
+            result: Err(outcome),
+            stdout,
+            fuel,
+        }))
+    }
+}
+
+/// What the guest's `load` takes.
+fn request(code: &Value, name: Value, limits: &Limits) -> Result<Vec<u8>, Fault> {
+    let mut request = Vec::new();
+    let cap = i64::try_from(limits.output_bytes).unwrap_or(i64::MAX);
+    // The interpreter's snapshot was taken with seed 0.
+    let seed = match limits.seed {
+        0 => Value::None,
+        seed => Value::Int(seed.into()),
+    };
+    let parts = [code.clone(), name, Value::from(cap), seed];
+    if !wire::write_tuple(&parts, &mut request) {
+        return Err(Fault::Instance {
+            why: "the program is larger than 2 GiB".into(),
+        });
+    }
+    Ok(request)
 }
 
 /// Starts an interpreter and loads the program into it; or says why that cannot be.
@@ -304,20 +386,12 @@ pub(crate) fn load(
     stop: &Stop,
 ) -> Result<Result<Loaded, Run>, Fault> {
     let mut instance = template.start(limits, stop)?;
-    let mut request = Vec::new();
-    let cap = i64::try_from(limits.output_bytes).unwrap_or(i64::MAX);
-    // The interpreter's snapshot was taken with seed 0.
-    let seed = match limits.seed {
-        0 => Value::None,
-        seed => Value::Int(seed.into()),
-    };
-    let parts = [code.0.clone(), entry_point.into(), Value::from(cap), seed];
-    if !wire::write_tuple(&parts, &mut request) {
-        return Err(Fault::Instance {
-            why: "the program is larger than 2 GiB".into(),
-        });
-    }
-    let Reply { bytes, fuel } = instance.load(request, limits.fuel.unwrap_or(u64::MAX))?;
+    let request = request(&code.value, entry_point.into(), limits)?;
+    let budget = limits
+        .fuel
+        .map_or(u64::MAX, |fuel| fuel.saturating_sub(code.fuel));
+    let Reply { bytes, fuel } = instance.load(request, budget)?;
+    let fuel = fuel.saturating_add(code.fuel);
     let failed = |outcome, stdout| {
         Ok(Err(Run {
             result: Err(outcome),
@@ -327,9 +401,9 @@ pub(crate) fn load(
     };
     let response = match bytes.and_then(|bytes| Response::read(&bytes)) {
         Ok(response) => response,
-        Err(outcome) => return failed(outcome, String::new()),
+        Err(outcome) => return failed(outcome, code.stdout.clone()),
     };
-    let stdout = response.stdout();
+    let stdout = code.stdout.clone() + &response.stdout();
     match response.outcome(limits) {
         Ok(_) => failed(Outcome::Malformed, stdout),
         Err(None) => Ok(Ok(Loaded {

@@ -245,3 +245,47 @@ fn handles_are_shared_between_threads() {
         }
     });
 }
+
+#[test]
+fn a_program_compiled_once_for_many_inputs_does_what_it_does_alone() {
+    let run = |code: &str, count: usize, limits: &Limits| {
+        let inputs: Vec<Vec<Value>> = (0..count).map(|n| vec![Value::from(n as i64)]).collect();
+        sandbox()
+            .execute(&program(code), &inputs, limits, Mode::Pure)
+            .unwrap()
+    };
+    let limits = Limits::default();
+    let long = format!(
+        "x = '{}'\ndef f(n): return len(x) + n",
+        "ab".repeat(1 << 19)
+    );
+    for code in [
+        // A warning of the compiler, constants of every kind, a frame with a line.
+        "print('\\d')\nS = {'a', 'b', 'c'}\ndef f(n): return [n in {1, 2}, 'a' in S, (1, 'x', b'y', 1.5, None, ...)[:5], lambda: 0][:3]",
+        "def f(n):\n x = 1\n return x / n",
+        "class A:\n x: int = 3\n def f(self, n=[]): return self.x\nf = A().f",
+        "def f(:",
+        "1 / 0",
+        "def g(): pass",
+        "def f(n, m): pass",
+        "f = lambda n: print(n)",
+        &long,
+    ] {
+        let many = run(code, 4, &limits);
+        for (n, execution) in many.iter().enumerate() {
+            let alone = &run(code, n + 1, &limits)[n];
+            assert_eq!(execution.result, alone.result, "{n}: {code:.80}");
+            assert_eq!(execution.stdout, alone.stdout, "{n}: {code:.80}");
+        }
+        assert_eq!(many, run(code, 4, &limits));
+    }
+    // What compiling takes counts for each.
+    let large = format!("{}def f(n): return n", "x = [1, 2, 3]\n".repeat(20_000));
+    let limits = Limits {
+        fuel: Some(50_000_000),
+        ..Limits::default()
+    };
+    for execution in run(&large, 4, &limits) {
+        assert_eq!(execution.result.unwrap_err().name(), "Timeout");
+    }
+}

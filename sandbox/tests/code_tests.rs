@@ -1,5 +1,7 @@
 //! Tests that are code run apart from the program, and reach it by calls alone.
 
+use std::time::Duration;
+
 use gauntlet_sandbox::{
     CodeTest, Expected, Fault, Limits, Mode, Outcome, Program, Report, TimeLimit, Value,
 };
@@ -17,7 +19,12 @@ fn try_check(code: &str, setup: &str, test: &str, mode: Mode) -> Result<Report, 
         code: test.into(),
         setup: setup.into(),
     };
-    sandbox().check_code(&program, &test, &Limits::default(), mode)
+    // Fuel decides, however busy the machine is.
+    let limits = Limits {
+        wall: Duration::from_secs(120),
+        ..Limits::default()
+    };
+    sandbox().check_code(&program, &test, &limits, mode)
 }
 
 fn check(code: &str, setup: &str, test: &str) -> Report {

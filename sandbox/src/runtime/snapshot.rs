@@ -15,6 +15,7 @@ use super::fuse::{Entry, Image, fuse};
 use super::link::Linked;
 use crate::abi::{self, Abi, Broken, Object};
 use crate::instance::{CALL, LOAD};
+use crate::response::Response;
 use crate::value::Value;
 use crate::wire;
 
@@ -210,13 +211,20 @@ impl Guest {
         ];
         for _ in 0..ROUNDS {
             for (code, entry_point, inputs) in &programs {
-                let request = [
-                    (*code).into(),
-                    (*entry_point).into(),
-                    Value::from(1 << 16),
-                    Value::None,
-                ];
-                self.call(load, &encoded(&request))?;
+                let request = |code, name| {
+                    let parts = [code, name, Value::from(1 << 16), Value::None];
+                    encoded(&parts)
+                };
+                let answer = self.call(load, &request((*code).into(), Value::None))?;
+                if let Ok(code) = Response::read(&answer).map(Response::into_code)
+                    && let Ok(code) = code
+                {
+                    self.call(load, &request(Value::Bytes(code), (*entry_point).into()))?;
+                    for input in inputs {
+                        self.call(call, &encoded(input))?;
+                    }
+                }
+                self.call(load, &request((*code).into(), (*entry_point).into()))?;
                 for input in inputs {
                     self.call(call, &encoded(input))?;
                 }
