@@ -205,7 +205,7 @@ section! {
     /// Supervised training before the game: reference traces for the generator, executed samples for the discriminator.
     pub struct Warmup {
         /// Optimizer steps of the generator.
-        generator_steps: u64 = 2000, in 0..=10000000;
+        generator_steps: u64 = 2600, in 0..=10000000;
         /// Optimizer steps of the discriminator.
         discriminator_steps: u64 = 400, in 0..=10000000;
         /// Sequences in a step.
@@ -322,8 +322,9 @@ section! {
 section! {
     /// Limits for generated code.
     pub struct Sandbox {
-        /// Instructions one call may take, in wasmtime's fuel; null takes the sandbox's own, about 2 seconds' worth.
-        fuel: Option<u64> = None, in 1..=ANY;
+        /// Instructions one call may take, in wasmtime's fuel; 2,000,000,000 is about 0.3 seconds' worth. Candidates that
+        /// never end cost this for each test. null takes the sandbox's own limit, ten times as much.
+        fuel: Option<u64> = Some(2_000_000_000), in 1..=ANY;
         /// Wall-clock limit. Work it stops is masked, for a slow machine is not wrong code.
         wall_seconds: f64 = 10.0, in 0.1..=3600.0;
         /// Memory limit in MB.
