@@ -9,9 +9,11 @@ mod fuzz;
 mod guide;
 mod hostile;
 mod large;
+mod object;
 mod plot;
 mod python;
 mod round_trip;
+pub(crate) mod s3;
 mod saver;
 
 use gauntlet::checkpoint::{

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+mod copies;
 mod disk;
 mod emergency;
 mod kill;

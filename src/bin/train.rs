@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow};
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
-use gauntlet::checkpoint::{Checkpoint, Runs};
+use gauntlet::checkpoint::{Checkpoint, CheckpointError, Runs};
 use gauntlet::cli::{self, Exit, Progress, UsageError};
 use gauntlet::config::Config;
 use gauntlet::trainer::{Ending, Session};
@@ -28,7 +28,7 @@ struct Args {
     /// Stages to train, as in `1-5` or `3`.
     #[arg(long, value_name = "FIRST-LAST")]
     stages: Option<String>,
-    /// Go on from a checkpoint: auto (the newest valid), latest, best, a name, step:N or a path.
+    /// Go on from a checkpoint: auto (the newest valid), latest, best, a name, step:N, a path or a URL.
     #[arg(long, value_name = "CHECKPOINT")]
     resume: Option<String>,
     /// Begin with the weights of a checkpoint and a fresh optimizer.
@@ -203,12 +203,25 @@ fn check_device(device: &str) -> Result<()> {
 
 /// The checkpoint to go on from; `auto` begins afresh where there is none.
 fn find(runs: &Runs, config: &Config, name: &str) -> Result<Option<Checkpoint>> {
+    // Where this machine has none, there may be copies that another one made.
+    let copies = config.checkpoint.checkpoint_dir.as_ref().map(Runs::new);
     if name != "auto" {
-        return Ok(Some(runs.find(name, None).map_err(UsageError::new)?));
+        let found = match (runs.find(name, None), &copies) {
+            (Err(CheckpointError::NotFound { .. }), Some(copies)) => copies.find(name, None),
+            (found, _) => found,
+        };
+        return Ok(Some(found.map_err(UsageError::new)?));
     }
-    let found = runs
+    let mut found = runs
         .newest_valid(&config.run.name)
         .map_err(|e| anyhow!(e))?;
+    if let (None, Some(copies)) = (&found.checkpoint, &copies) {
+        let copied = copies
+            .newest_valid(&config.run.name)
+            .map_err(|e| anyhow!(e))?;
+        found.checkpoint = copied.checkpoint;
+        found.skipped.extend(copied.skipped);
+    }
     for skipped in &found.skipped {
         eprintln!("skipped {}: {}", skipped.path.display(), skipped.reason);
     }

@@ -31,10 +31,18 @@ impl<'a> Commit<'a> {
         name: &str,
     ) -> Result<Self, CheckpointError> {
         let target = parent.join(name);
-        if storage.kind(&target).is_ok() {
+        let committed = match storage.renames() {
+            true => storage.kind(&target),
+            // What an interrupted writer left there is written again.
+            false => storage.kind(&target.join(MANIFEST)),
+        };
+        if committed.is_ok() {
             return Err(CheckpointError::Exists { path: target });
         }
-        let temporary = unique(parent, TEMPORARY, name);
+        let temporary = match storage.renames() {
+            true => unique(parent, TEMPORARY, name),
+            false => target.clone(),
+        };
         storage
             .create_dir(&temporary)
             .map_err(CheckpointError::io("create", &temporary))?;
@@ -134,6 +142,10 @@ impl<'a> Commit<'a> {
                 .sync_dir(dir)
                 .map_err(CheckpointError::io("sync", dir))?;
         }
+        if !self.storage.renames() {
+            self.committed = true;
+            return Ok(hash);
+        }
         self.storage
             .rename_dir(&self.temporary, &self.target)
             .map_err(|cause| match cause.kind() {
@@ -165,7 +177,9 @@ impl<'a> Commit<'a> {
 
 impl Drop for Commit<'_> {
     fn drop(&mut self) {
-        if !self.committed {
+        // Without a rename, what is left stands in the place of the checkpoint, where another writer may have committed
+        // it by now. It has no manifest, and the next writer replaces it.
+        if !self.committed && self.storage.renames() {
             // What cannot be removed is swept when the directory is next opened for writing.
             let _ = remove_tree(self.storage, &self.temporary);
         }
@@ -206,6 +220,12 @@ pub(super) fn swap_link(
     {
         return Ok(());
     }
+    if !storage.renames() {
+        // An object is replaced in one step.
+        return storage
+            .symlink(Path::new(target), &link)
+            .map_err(CheckpointError::io("replace", &link));
+    }
     let temporary = unique(dir, TEMPORARY, name);
     storage
         .symlink(Path::new(target), &temporary)
@@ -222,6 +242,16 @@ pub(super) fn swap_link(
 
 /// Deletes a committed directory: it disappears as a whole, then its files go.
 pub(super) fn delete(storage: &dyn Storage, dir: &Path, name: &str) -> Result<(), CheckpointError> {
+    if !storage.renames() {
+        let path = dir.join(name);
+        let manifest = path.join(MANIFEST);
+        match storage.remove_file(&manifest) {
+            // What was never committed goes as well.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(CheckpointError::io("delete", &manifest))?,
+        }
+        return remove_tree(storage, &path).map_err(CheckpointError::io("delete", &path));
+    }
     let (path, trash) = (dir.join(name), unique(dir, TRASH, name));
     storage
         .rename_dir(&path, &trash)

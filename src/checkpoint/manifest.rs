@@ -81,6 +81,32 @@ impl FileRecord {
             entries: self.entries.clone(),
         })
     }
+
+    /// Compares what `file` has, a size and a BLAKE3, with what it should.
+    pub(super) fn check(
+        &self,
+        file: &Path,
+        size: u64,
+        blake3: &str,
+    ) -> Result<(), CheckpointError> {
+        let damaged = |expected, found| CheckpointError::Damaged {
+            file: file.into(),
+            entry: None,
+            expected,
+            found,
+        };
+        if size != self.size {
+            let expected = format!("{} bytes", self.size);
+            return Err(damaged(expected, format!("{size} bytes")));
+        }
+        if blake3 != self.blake3 {
+            return Err(damaged(
+                format!("BLAKE3 {}", self.blake3),
+                blake3.to_owned(),
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// What a checkpoint is, and how to tell that it is whole.

@@ -23,13 +23,16 @@
 //! ```
 
 mod architecture;
+mod cache;
 mod clock;
 mod commit;
 mod demand;
 mod error;
 mod format;
 mod manifest;
+mod mirror;
 mod names;
+mod object;
 mod opened;
 mod player_file;
 mod prune;
@@ -50,7 +53,9 @@ pub use demand::{is_requested, request_save, take_requests};
 pub use error::CheckpointError;
 pub use format::{BASE_HASH, FORMAT_VERSION, Moments, OptimizerState, ParamGroup, PlayerState};
 pub use manifest::{CheckpointKind, FileRecord, MANIFEST, Manifest, Parent};
+pub use mirror::{Mirror, Mirrored};
 pub use names::{BEST, LATEST};
+pub use object::ObjectStorage;
 pub use opened::Checkpoint;
 pub use player_file::{PlayerFile, TensorInfo};
 pub use prune::{PruneOptions, Pruning, prune, resumed_from};

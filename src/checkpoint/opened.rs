@@ -1,40 +1,58 @@
 //! A committed checkpoint, opened for reading.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::CheckpointError;
+use super::cache::{local_copy, local_log};
 use super::manifest::{FileRecord, MANIFEST, MAX_MANIFEST, Manifest, Parent};
+use super::object::is_url;
 use super::player_file::PlayerFile;
 use super::pt::{Mapped, PtFile};
 use super::save::{DISCRIMINATOR, GENERATOR};
-use super::storage::{EntryKind, LocalStorage, Storage};
+use super::storage::{EntryKind, Storage, storage_at};
 
 /// A committed checkpoint. Every file is verified against the manifest before it is used, and
-/// only the files that are asked for are read.
-#[derive(Clone, Debug)]
+/// only the files that are asked for are read. Those in an object store are copied to the user's cache folder first.
+#[derive(Clone)]
 pub struct Checkpoint {
+    storage: Arc<dyn Storage>,
     path: PathBuf,
     manifest: Manifest,
     manifest_hash: String,
 }
 
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint")
+            .field("path", &self.path)
+            .field("manifest_hash", &self.manifest_hash)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Checkpoint {
-    /// Opens the checkpoint in a directory; a link to one is followed.
+    /// Opens the checkpoint in a directory, or at a URL of an object store; a link to one is followed.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let path = std::fs::canonicalize(path).map_err(CheckpointError::io("open", path))?;
-        let (manifest, manifest_hash) = read_manifest(&LocalStorage, &path)?;
+        let storage = storage_at(path)?;
+        let path = storage
+            .resolve(path)
+            .map_err(CheckpointError::io("open", path))?;
+        let (manifest, manifest_hash) = read_manifest(storage.as_ref(), &path)?;
         Ok(Self {
+            storage,
             path,
             manifest,
             manifest_hash,
         })
     }
 
-    /// The checkpoint's directory, links resolved.
+    /// The checkpoint's directory or URL, links resolved.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -87,12 +105,35 @@ impl Checkpoint {
     pub fn player(&self, name: &str) -> Result<PlayerFile, CheckpointError> {
         let path = format!("{name}.pt");
         let record = self.record(&path)?;
-        let file = self.path.join(&path);
         let Some(digest) = record.digest() else {
             let reason = format!("has no hashes of the entries of {path}");
             return Err(CheckpointError::invalid(&self.path.join(MANIFEST), reason));
         };
-        PlayerFile::open_verified(&file, record.size, &digest)
+        PlayerFile::open_verified(&self.local(record)?, record.size, &digest)
+    }
+
+    /// Where a file can be mapped from.
+    fn local(&self, record: &FileRecord) -> Result<PathBuf, CheckpointError> {
+        let file = self.path.join(&record.path);
+        match is_url(&file) {
+            true => local_copy(self.storage.as_ref(), &self.manifest_hash, &file, record),
+            false => Ok(file),
+        }
+    }
+
+    /// A file of the run that this is a checkpoint of, as metrics.jsonl; of a run in an object store, a local copy. None
+    /// where there is no such file.
+    pub fn run_file(&self, name: &str) -> Result<Option<PathBuf>, CheckpointError> {
+        match self.path.parent().and_then(Path::parent) {
+            Some(run) => local_log(&run.join(name)),
+            None => Ok(None),
+        }
+    }
+
+    /// Copies what is in an object store to the user's cache folder, every byte verified.
+    pub(super) fn fetch(&self) -> Result<(), CheckpointError> {
+        let mut records = self.manifest.files.iter();
+        records.try_for_each(|record| self.local(record).map(drop))
     }
 
     /// Content of metrics.json.
@@ -140,7 +181,7 @@ impl Checkpoint {
     /// A file as memory, verified.
     pub(super) fn mapped(&self, path: &str) -> Result<Mapped, CheckpointError> {
         let record = self.record(path)?;
-        let file = self.path.join(path);
+        let file = self.local(record)?;
         let map = Mapped::open(&file).map_err(CheckpointError::io("open", &file))?;
         check_hash(&file, record, &map)?;
         Ok(map)
@@ -149,7 +190,8 @@ impl Checkpoint {
     /// The manifest as it was when the checkpoint was opened, byte for byte.
     pub(super) fn manifest_bytes(&self) -> Result<Vec<u8>, CheckpointError> {
         let file = self.path.join(MANIFEST);
-        let bytes = LocalStorage
+        let bytes = self
+            .storage
             .read(&file, MAX_MANIFEST)
             .map_err(CheckpointError::io("read", &file))?;
         let found = blake3::hash(&bytes).to_hex().to_string();
@@ -172,12 +214,16 @@ impl Checkpoint {
             .iter()
             .filter_map(|r| self.verify_file(r).err())
             .collect();
-        self.find_strangers(&LocalStorage, "", &mut faults);
+        self.find_strangers("", &mut faults);
         faults
     }
 
     fn verify_file(&self, record: &FileRecord) -> Result<(), CheckpointError> {
-        let file = self.path.join(&record.path);
+        let file = match is_url(&self.path) {
+            // What is in the store counts, not what was fetched once.
+            true => return self.verify_object(record),
+            false => self.path.join(&record.path),
+        };
         let map = Mapped::open(&file).map_err(CheckpointError::io("open", &file))?;
         let Err(fault) = check_hash(&file, record, &map) else {
             return Ok(());
@@ -189,14 +235,22 @@ impl Checkpoint {
         Err(fault)
     }
 
-    fn find_strangers(
-        &self,
-        storage: &dyn Storage,
-        below: &str,
-        faults: &mut Vec<CheckpointError>,
-    ) {
-        let dir = self.path.join(below);
-        let listed = match storage
+    fn verify_object(&self, record: &FileRecord) -> Result<(), CheckpointError> {
+        let file = self.path.join(&record.path);
+        let mut hash = blake3::Hasher::new();
+        self.storage
+            .copy_out(&file, &mut hash)
+            .map_err(CheckpointError::io("read", &file))?;
+        record.check(&file, hash.count(), &hash.finalize().to_hex())
+    }
+
+    fn find_strangers(&self, below: &str, faults: &mut Vec<CheckpointError>) {
+        let dir = match below {
+            "" => self.path.clone(),
+            below => self.path.join(below),
+        };
+        let listed = match self
+            .storage
             .list(&dir)
             .map_err(CheckpointError::io("list", &dir))
         {
@@ -210,7 +264,7 @@ impl Checkpoint {
                 format!("{below}/{name}")
             };
             match kind {
-                EntryKind::Dir => self.find_strangers(storage, &path, faults),
+                EntryKind::Dir => self.find_strangers(&path, faults),
                 _ if path == MANIFEST || self.manifest.file(&path).is_some() => {}
                 _ => {
                     let reason = "is not in the manifest";
@@ -268,22 +322,10 @@ pub(super) fn read_manifest(
 }
 
 fn check_hash(file: &Path, record: &FileRecord, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let damaged = |expected, found| CheckpointError::Damaged {
-        file: file.into(),
-        entry: None,
-        expected,
-        found,
+    let hash = match bytes.len() as u64 == record.size {
+        true => blake3::hash(bytes).to_hex().to_string(),
+        // The size says enough.
+        false => String::new(),
     };
-    if bytes.len() as u64 != record.size {
-        let found = format!("{} bytes", bytes.len());
-        return Err(damaged(format!("{} bytes", record.size), found));
-    }
-    let found = blake3::hash(bytes).to_hex();
-    if found.as_str() != record.blake3 {
-        return Err(damaged(
-            format!("BLAKE3 {}", record.blake3),
-            found.to_string(),
-        ));
-    }
-    Ok(())
+    record.check(file, bytes.len() as u64, &hash)
 }

@@ -12,6 +12,7 @@ use super::CheckpointError;
 use super::manifest::CheckpointKind;
 use super::resolve::Runs;
 use super::retention::{Candidate, Retention};
+use super::storage::storage_at;
 use super::store::{Listed, Store};
 
 /// What a person wants to be deleted.
@@ -46,7 +47,7 @@ pub fn prune(
     options: &PruneOptions,
     really: bool,
 ) -> Result<Pruning, CheckpointError> {
-    let wanted = resumed_from(runs);
+    let wanted = resumed_from(runs)?;
     let mut pruning = Pruning {
         done: really,
         ..Pruning::default()
@@ -68,22 +69,23 @@ pub fn prune(
 }
 
 /// `<run name>/<timestamp>` and name of every checkpoint that a run was resumed from.
-pub fn resumed_from(runs: &Runs) -> HashSet<(String, String)> {
+pub fn resumed_from(runs: &Runs) -> Result<HashSet<(String, String)>, CheckpointError> {
     let stores = runs
-        .list(None)
+        .list(None)?
         .into_iter()
         .filter_map(|run| Store::open(&run).ok());
     stores
         .filter_map(|store| store.list().ok())
         .flatten()
         .filter_map(|item| item.manifest.ok()?.parent)
-        .map(|parent| (parent.run, parent.name))
+        .map(|parent| Ok((parent.run, parent.name)))
         .collect()
 }
 
 /// A run as a parent reference names it.
 pub(super) fn run_name(run: &Path) -> String {
-    let run = std::fs::canonicalize(run).unwrap_or_else(|_| run.into());
+    let resolved = storage_at(run).ok().and_then(|s| s.resolve(run).ok());
+    let run = resolved.unwrap_or_else(|| run.into());
     let name = |path: Option<&Path>| {
         let name = path.and_then(Path::file_name).unwrap_or_default();
         name.to_string_lossy().into_owned()

@@ -8,10 +8,12 @@ use super::CheckpointError;
 use super::clock;
 use super::manifest::{CheckpointKind, MANIFEST};
 use super::names;
+use super::object::is_url;
 use super::opened::Checkpoint;
+use super::storage::{EntryKind, storage_at};
 use super::store::{CHECKPOINTS, LOCK, Listed, Store};
 
-/// All runs: `outputs/<run name>/<timestamp>/`.
+/// All runs: `outputs/<run name>/<timestamp>/`, below a local directory or a URL of an object store.
 #[derive(Clone, Debug)]
 pub struct Runs {
     outputs: PathBuf,
@@ -47,6 +49,12 @@ impl Runs {
     /// crashed runs of this name left half written or half deleted is swept on the way.
     pub fn start(&self, run_name: &str, now: SystemTime) -> Result<PathBuf, CheckpointError> {
         names::check("a run", run_name)?;
+        if is_url(&self.outputs) {
+            return Err(CheckpointError::invalid(
+                &self.outputs,
+                "is no place for a run to write its logs: train in a local directory, and let                  checkpoint.checkpoint_dir name where its checkpoints are copied to",
+            ));
+        }
         let all = self.outputs.join(run_name);
         std::fs::create_dir_all(&all).map_err(CheckpointError::io("create", &all))?;
         let stamp = clock::stamp(now);
@@ -73,7 +81,7 @@ impl Runs {
 
     /// Sweeps the runs of one name, except those that another process is writing to.
     fn sweep(&self, run_name: &str) {
-        for run in self.list(Some(run_name)) {
+        for run in self.list(Some(run_name)).unwrap_or_default() {
             // A run without a lock file never had a writer. One that cannot be swept, because it
             // is read-only or in use, takes up space and harms nothing else.
             if run.join(CHECKPOINTS).join(LOCK).exists() {
@@ -82,21 +90,30 @@ impl Runs {
         }
     }
 
-    /// Directories of all runs, or of those with one name, the newest first.
-    pub fn list(&self, run_name: Option<&str>) -> Vec<PathBuf> {
+    /// Directories of all runs, or of those with one name, the newest first. A directory that is not there holds none,
+    /// nor does one in a local directory of runs that cannot be read.
+    pub fn list(&self, run_name: Option<&str>) -> Result<Vec<PathBuf>, CheckpointError> {
         let names = match run_name {
             Some(name) => vec![self.outputs.join(name)],
-            None => subdirectories(&self.outputs),
+            None => subdirectories(&self.outputs)?,
         };
-        let mut runs: Vec<PathBuf> = names.iter().flat_map(|name| subdirectories(name)).collect();
-        runs.retain(|run| run.join(CHECKPOINTS).is_dir());
+        let mut runs = Vec::new();
+        for name in names {
+            match subdirectories(&name) {
+                Ok(found) => runs.extend(found),
+                Err(error) if is_url(&name) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        runs.retain(|run| is_dir(&run.join(CHECKPOINTS)));
         runs.sort_by(|a, b| b.file_name().cmp(&a.file_name()).then_with(|| b.cmp(a)));
-        runs
+        Ok(runs)
     }
 
     /// Opens the checkpoint that `reference` names:
     ///
-    /// - a path to a checkpoint's directory, also `<run>/checkpoints/best` where the link is a parent's;
+    /// - a path to a checkpoint's directory, also `<run>/checkpoints/best` where the link is a parent's, or its URL in
+    ///   an object store;
     /// - `best`, `latest`, `final`, `stage_3`, any name, also as `checkpoints/best`;
     /// - `step:120`, whatever the checkpoint of that step is called.
     ///
@@ -104,22 +121,22 @@ impl Runs {
     /// links from a run to the one it was resumed from.
     pub fn find(&self, reference: &str, run: Option<&Path>) -> Result<Checkpoint, CheckpointError> {
         let path = Path::new(reference);
-        if (reference.contains('/') || path.is_absolute()) && path.join(MANIFEST).exists() {
+        if (reference.contains('/') || path.is_absolute()) && exists(&path.join(MANIFEST)) {
             return Checkpoint::open(path);
         }
         // `<run>/checkpoints/best`, where a resumed run has no `best` of its own yet: its parent's.
         if let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str()))
             && dir.file_name().is_some_and(|dir| dir == CHECKPOINTS)
             && let Some(run) = dir.parent().filter(|run| !run.as_os_str().is_empty())
-            && dir.is_dir()
-            && std::fs::symlink_metadata(path).is_err()
+            && is_dir(dir)
+            && (is_url(path) || std::fs::symlink_metadata(path).is_err())
         {
             return self.find(name, Some(run));
         }
         let prefix = format!("{CHECKPOINTS}/");
         let name = reference.strip_prefix(&prefix).unwrap_or(reference);
         if name.contains('/') {
-            let reason = if path.exists() {
+            let reason = if exists(path) {
                 "is not a committed checkpoint: it has no manifest.json"
             } else {
                 "does not exist"
@@ -142,7 +159,7 @@ impl Runs {
         let mut seen = HashSet::new();
         let mut next = match run {
             Some(run) => Some(run.to_path_buf()),
-            None => self.newest(),
+            None => self.newest()?,
         };
         let place = next.as_ref().unwrap_or(&self.outputs).display().to_string();
         while let Some(run) = next.take().filter(|run| seen.insert(run.clone())) {
@@ -166,13 +183,13 @@ impl Runs {
     }
 
     /// The newest run that has a checkpoint.
-    pub fn newest(&self) -> Option<PathBuf> {
+    pub fn newest(&self) -> Result<Option<PathBuf>, CheckpointError> {
         let has_any = |run: &PathBuf| {
             Store::open(run)
                 .and_then(|store| store.list())
                 .is_ok_and(|list| !list.is_empty())
         };
-        self.list(None).into_iter().find(has_any)
+        Ok(self.list(None)?.into_iter().find(has_any))
     }
 
     /// The newest checkpoint of the runs with a name that training can go on from, every byte
@@ -180,7 +197,7 @@ impl Runs {
     pub fn newest_valid(&self, run_name: &str) -> Result<Resumable, CheckpointError> {
         names::check("a run", run_name)?;
         let mut skipped = Vec::new();
-        for run in self.list(Some(run_name)) {
+        for run in self.list(Some(run_name))? {
             let mut listed = Store::open(&run)?.list()?;
             // Broken ones are last: their place in the order is not known, so they come first now.
             listed.reverse();
@@ -232,6 +249,11 @@ fn resumable(item: &Listed) -> Result<Checkpoint, String> {
         return Err("is a sampler checkpoint, without optimizer state".into());
     }
     let checkpoint = Checkpoint::open(&item.path).map_err(|e| e.to_string())?;
+    if is_url(&item.path) {
+        // It is needed here anyhow, and it is verified on the way.
+        checkpoint.fetch().map_err(|e| e.to_string())?;
+        return Ok(checkpoint);
+    }
     match checkpoint.verify().first() {
         None => Ok(checkpoint),
         Some(fault) => Err(fault.to_string()),
@@ -247,19 +269,34 @@ fn parent_run(run: &Path, listed: &[Listed]) -> Option<PathBuf> {
     let plain = relative
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
-    let run = std::fs::canonicalize(run).ok()?;
+    let run = storage_at(run).ok()?.resolve(run).ok()?;
     let found = run.parent()?.parent()?.join(relative);
-    (plain && found.is_dir()).then_some(found)
+    (plain && is_dir(&found)).then_some(found)
 }
 
-/// Directories in a directory, links not followed; none if it cannot be read.
-fn subdirectories(dir: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return Vec::new();
+/// Directories in a directory, links not followed; none if it is not there.
+fn subdirectories(dir: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+    let entries = match storage_at(dir)?.list(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(CheckpointError::io("list", dir)(error)),
     };
-    entries
-        .filter_map(Result::ok)
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
-        .collect()
+    let dirs = entries
+        .into_iter()
+        .filter(|(_, kind)| *kind == EntryKind::Dir);
+    Ok(dirs.map(|(name, _)| dir.join(name)).collect())
+}
+
+/// Whether there is a directory at a path, links followed.
+fn is_dir(path: &Path) -> bool {
+    kind(path) == Some(EntryKind::Dir)
+}
+
+fn exists(path: &Path) -> bool {
+    kind(path).is_some()
+}
+
+fn kind(path: &Path) -> Option<EntryKind> {
+    let storage = storage_at(path).ok()?;
+    storage.kind(&storage.resolve(path).ok()?).ok()
 }

@@ -1,9 +1,13 @@
-//! The file system as checkpoints use it: a seam for faults in tests and for other stores.
+//! Where checkpoints lie, behind one trait: the local file system, object stores, and faults in tests.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::CheckpointError;
+use super::object::{ObjectStorage, is_url};
 use super::pt::Mapped;
 
 /// What an entry of a directory is, links not followed.
@@ -29,6 +33,13 @@ pub trait StorageFile: Write + Send {
 ///
 /// Each method is one step that can fail, or be the last one before a crash.
 pub trait Storage: Send + Sync {
+    /// Whether a directory can be renamed in one step. Where it cannot, files are written to their place at once, and
+    /// a checkpoint is committed by its manifest, the last of them.
+    fn renames(&self) -> bool {
+        true
+    }
+    /// A path with what it may have of links resolved; it must be there.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
     /// Creates a directory and those above it.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Creates a directory that must not exist yet.
@@ -39,7 +50,7 @@ pub trait Storage: Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Renames a directory to a name that must be free.
     fn rename_dir(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Renames a link, replacing the link that is there, in one step.
+    /// Renames a link or a file, replacing the one that is there, in one step.
     fn replace_link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Creates a symbolic link.
     fn symlink(&self, target: &Path, link: &Path) -> io::Result<()>;
@@ -51,11 +62,15 @@ pub trait Storage: Send + Sync {
     fn list(&self, dir: &Path) -> io::Result<Vec<(String, EntryKind)>>;
     /// A file's bytes; `Err` of kind `FileTooLarge` past `limit`.
     fn read(&self, file: &Path, limit: u64) -> io::Result<Vec<u8>>;
+    /// Copies a file's bytes.
+    fn copy_out(&self, file: &Path, out: &mut dyn Write) -> io::Result<()>;
+    /// A file's length in bytes.
+    fn size(&self, file: &Path) -> io::Result<u64>;
     /// Removes a file or a link.
     fn remove_file(&self, file: &Path) -> io::Result<()>;
     /// Removes an empty directory.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Bytes that can still be written to the volume.
+    /// Bytes that can still be written to the volume; `u64::MAX` where there is no limit.
     fn free_space(&self, dir: &Path) -> io::Result<u64>;
     /// Takes a lock that lasts until the guard is dropped or the process ends. `Err` holds what
     /// the present owner wrote, when there is one.
@@ -63,7 +78,38 @@ pub trait Storage: Send + Sync {
 }
 
 /// Held as long as it lives.
-pub struct Lock(#[expect(dead_code, reason = "the lock ends when the file is closed")] File);
+pub struct Lock(
+    #[expect(dead_code, reason = "the lock ends when the file is closed")] Option<File>,
+);
+
+impl Lock {
+    /// A lock of a store that has none.
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
+}
+
+/// The storage that a path lies in: an object store if it is a URL, the local file system if not.
+pub(super) fn storage_at(path: &Path) -> Result<Arc<dyn Storage>, CheckpointError> {
+    type Opened = Mutex<HashMap<PathBuf, Arc<ObjectStorage>>>;
+    static OPENED: OnceLock<Opened> = OnceLock::new();
+    if !is_url(path) {
+        return Ok(Arc::new(LocalStorage));
+    }
+    let failed = |cause| CheckpointError::io("open", path)(cause);
+    let root = PathBuf::from(ObjectStorage::root_of(path).map_err(failed)?);
+    // Connections and certificates are worth keeping.
+    let mut opened = OPENED
+        .get_or_init(Default::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if let Some(storage) = opened.get(&root) {
+        return Ok(Arc::clone(storage) as _);
+    }
+    let storage = Arc::new(ObjectStorage::at(path).map_err(failed)?);
+    opened.insert(root, Arc::clone(&storage));
+    Ok(storage)
+}
 
 /// The local file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -90,6 +136,10 @@ impl From<fs::FileType> for EntryKind {
 }
 
 impl Storage for LocalStorage {
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path)
+    }
+
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(dir)
     }
@@ -152,6 +202,14 @@ impl Storage for LocalStorage {
         Ok(map.to_vec())
     }
 
+    fn copy_out(&self, file: &Path, out: &mut dyn Write) -> io::Result<()> {
+        io::copy(&mut File::open(file)?, out).map(drop)
+    }
+
+    fn size(&self, file: &Path) -> io::Result<u64> {
+        Ok(fs::symlink_metadata(file)?.len())
+    }
+
     fn remove_file(&self, file: &Path) -> io::Result<()> {
         fs::remove_file(file)
     }
@@ -177,7 +235,7 @@ impl Storage for LocalStorage {
             Ok(()) => {
                 lock.set_len(0)?;
                 lock.write_all(holder.as_bytes())?;
-                Ok(Ok(Lock(lock)))
+                Ok(Ok(Lock(Some(lock))))
             }
             Err(fs::TryLockError::WouldBlock) => {
                 Ok(Err(fs::read_to_string(file).unwrap_or_default()))

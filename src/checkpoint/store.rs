@@ -10,12 +10,12 @@ use super::CheckpointError;
 use super::clock;
 use super::commit::{Commit, delete, swap_link, sweep};
 use super::format::FORMAT_VERSION;
-use super::manifest::Manifest;
+use super::manifest::{MANIFEST, Manifest};
 use super::names::{self, BEST, LATEST};
 use super::opened::{Checkpoint, read_manifest};
 use super::retention::{Candidate, Retention};
 use super::save::{SaveJob, SaveRequest};
-use super::storage::{EntryKind, LocalStorage, Lock, Storage};
+use super::storage::{EntryKind, Lock, Storage, storage_at};
 
 /// Name of the directory of checkpoints inside a run.
 pub const CHECKPOINTS: &str = "checkpoints";
@@ -58,9 +58,10 @@ pub struct Listed {
 
 impl Store {
     /// Opens a run's directory for saving: creates it where needed, keeps other writers out, and
-    /// sweeps what a crashed one left.
+    /// sweeps what a crashed one left. In an object store, where there is nothing to lock, what is left is replaced
+    /// when the same checkpoint is written again.
     pub fn create(run: &Path) -> Result<Self, CheckpointError> {
-        Self::create_on(Arc::new(LocalStorage), run)
+        Self::create_on(storage_at(run)?, run)
     }
 
     /// As [`Store::create`], over a file system of the caller's.
@@ -73,7 +74,9 @@ impl Store {
             .sync_dir(run)
             .map_err(CheckpointError::io("sync", run))?;
         let lock = take_lock(storage.as_ref(), &dir)?;
-        sweep(storage.as_ref(), &dir)?;
+        if storage.renames() {
+            sweep(storage.as_ref(), &dir)?;
+        }
         let store = Self {
             storage,
             dir,
@@ -94,18 +97,22 @@ impl Store {
     pub fn open(run: &Path) -> Result<Self, CheckpointError> {
         let inner = run.join(CHECKPOINTS);
         let itself = run.file_name().is_some_and(|name| name == CHECKPOINTS);
-        let dir = if !inner.is_dir() && itself {
+        let storage = storage_at(run)?;
+        let is_dir = |dir: &Path| {
+            let kind = storage.resolve(dir).and_then(|dir| storage.kind(&dir));
+            matches!(kind, Ok(EntryKind::Dir))
+        };
+        let dir = if itself && !is_dir(&inner) {
             run.to_path_buf()
         } else {
             inner
         };
-        if !dir.is_dir() {
+        if !is_dir(&dir) {
             return Err(CheckpointError::invalid(
                 run,
                 "is not a run: it has no checkpoints/",
             ));
         }
-        let storage = Arc::new(LocalStorage);
         Ok(Self {
             storage,
             dir,
@@ -260,11 +267,11 @@ impl Store {
     pub fn leftovers(&self) -> Result<Vec<PathBuf>, CheckpointError> {
         let entries = self.storage.list(&self.dir);
         let entries = entries.map_err(CheckpointError::io("list", &self.dir))?;
-        let left = entries
-            .into_iter()
-            .map(|(name, _)| name)
-            .filter(|name| names::is_leftover(name));
-        Ok(left.map(|name| self.dir.join(name)).collect())
+        let left = entries.into_iter().filter(|(name, kind)| {
+            let under_way = || is_under_way(self.storage.as_ref(), &self.dir.join(name));
+            names::is_leftover(name) || (*kind == EntryKind::Dir && under_way())
+        });
+        Ok(left.map(|(name, _)| self.dir.join(name)).collect())
     }
 
     /// Every checkpoint, in the order of saving; broken ones, by name, at the end.
@@ -278,6 +285,9 @@ impl Store {
             if kind == EntryKind::Dir && !name.starts_with('.') {
                 let path = self.dir.join(&name);
                 let manifest = read_manifest(storage, &path).map(|(manifest, _)| manifest);
+                if manifest.is_err() && is_under_way(storage, &path) {
+                    continue;
+                }
                 listed.push(Listed {
                     name,
                     path,
@@ -390,6 +400,12 @@ impl Store {
         }
         Ok(deleted)
     }
+}
+
+/// Whether a directory is a checkpoint on its way to a store where the manifest is what commits it.
+fn is_under_way(storage: &dyn Storage, dir: &Path) -> bool {
+    let missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+    !storage.renames() && storage.kind(&dir.join(MANIFEST)).is_err_and(missing)
 }
 
 /// Keeps other writers out of a directory.

@@ -1,4 +1,4 @@
-//! Copies checkpoints to another directory of runs and back: backup and restore.
+//! Copies checkpoints to another directory of runs, or to an object store, and back: backup and restore.
 //!
 //! A copy is laid out like the original, so that `--outputs` can name it. Each checkpoint is
 //! verified while it is copied, and committed like a new one: a copy that was broken off leaves
@@ -13,6 +13,7 @@ use super::CheckpointError;
 use super::opened::Checkpoint;
 use super::prune::run_name;
 use super::resolve::Skipped;
+use super::storage::{EntryKind, Storage, storage_at};
 use super::store::{Listed, Store};
 
 /// Files of a run beside its checkpoints.
@@ -61,8 +62,10 @@ pub fn transfer(
     for run in runs {
         let source = Store::open(run)?;
         let target_run = to.join(run_name(run));
-        if std::fs::canonicalize(&target_run)
-            .is_ok_and(|same| Some(same) == std::fs::canonicalize(run).ok())
+        let (here, there) = (storage_at(run)?, storage_at(&target_run)?);
+        if there
+            .resolve(&target_run)
+            .is_ok_and(|same| Some(same) == here.resolve(run).ok())
         {
             return Err(CheckpointError::invalid(
                 to,
@@ -87,7 +90,8 @@ pub fn transfer(
             target.set_best(&best.name)?;
         }
         for file in RUN_FILES {
-            copy_file(&run.join(file), &target_run.join(file))?;
+            let (from, to) = (run.join(file), target_run.join(file));
+            copy_file((here.as_ref(), &from), (there.as_ref(), &to))?;
         }
     }
     Ok(done)
@@ -122,11 +126,33 @@ fn copy_one(item: &Listed, target: &Store, done: &mut Transfer) -> Result<(), Ch
 }
 
 /// Copies a log; one that is not there is no error. The copy has its name only when it is whole.
-fn copy_file(from: &Path, to: &Path) -> Result<(), CheckpointError> {
-    if !from.is_file() {
-        return Ok(());
+fn copy_file(
+    (here, from): (&dyn Storage, &Path),
+    (there, to): (&dyn Storage, &Path),
+) -> Result<(), CheckpointError> {
+    match here.kind(from) {
+        Ok(EntryKind::File) => {}
+        _ => return Ok(()),
     }
-    let partial = to.with_extension("partial");
-    std::fs::copy(from, &partial).map_err(CheckpointError::io("copy", from))?;
-    std::fs::rename(&partial, to).map_err(CheckpointError::io("write", to))
+    let partial = match there.renames() {
+        true => to.with_extension("partial"),
+        false => to.to_owned(),
+    };
+    if there.renames() && there.kind(&partial).is_ok() {
+        there
+            .remove_file(&partial)
+            .map_err(CheckpointError::io("remove", &partial))?;
+    }
+    let mut out = there
+        .create_file(&partial)
+        .map_err(CheckpointError::io("create", &partial))?;
+    here.copy_out(from, &mut out)
+        .and_then(|()| out.sync())
+        .map_err(CheckpointError::io("copy", from))?;
+    match there.renames() {
+        true => there
+            .replace_link(&partial, to)
+            .map_err(CheckpointError::io("write", to)),
+        false => Ok(()),
+    }
 }

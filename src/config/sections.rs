@@ -391,6 +391,9 @@ section! {
         keep_last: i64 = 3, in -1..=1000000;
         /// What a periodic checkpoint holds; stage, final and best are always full.
         checkpoint_kind: CheckpointKind = CheckpointKind::Full;
+        /// Where every checkpoint is copied to beside training, if anywhere: a directory, or a URL of an object store, as
+        /// s3://bucket/prefix.
+        checkpoint_dir: Option<String> = None;
         /// What becomes of a periodic checkpoint that is due while the one before it is still being written.
         when_busy: WhenBusy = WhenBusy::Wait;
         /// Checkpoint to go on from: auto, latest, best, a name, step:N or a path.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::metrics::JsonlLog;
 
@@ -19,6 +20,18 @@ pub struct LogLines {
     pub timings: u64,
     /// Of samples.jsonl.
     pub samples: u64,
+}
+
+/// The directory with the logs of the run that a checkpoint is of, or with local copies of them.
+pub(super) fn logs_of(checkpoint: &Checkpoint) -> Result<Option<PathBuf>, TrainError> {
+    let mut dir = None;
+    for name in ["metrics.jsonl", "timings.jsonl", "samples.jsonl"] {
+        if let Some(file) = checkpoint.run_file(name)? {
+            dir = file.parent().map(Path::to_owned);
+        }
+    }
+    // Without any, the error of whoever opens them names the directory.
+    Ok(dir.or_else(|| Some(checkpoint.path().parent()?.parent()?.to_owned())))
 }
 
 /// metrics.jsonl, timings.jsonl, samples.jsonl and config.json of one run directory.

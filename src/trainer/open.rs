@@ -9,7 +9,7 @@ use gauntlet_sandbox::Limits;
 use serde_json::Value as Json;
 use tch::Device;
 
-use crate::checkpoint::{Checkpoint, CheckpointKind};
+use crate::checkpoint::{CHECKPOINTS, Checkpoint, CheckpointKind};
 use crate::config::{Config, InitRole};
 use crate::discriminator::Discriminator;
 use crate::encoding::PromptEncoder;
@@ -25,6 +25,7 @@ use crate::source::ProblemSource;
 use super::TrainError;
 use super::base::{Base, take_template};
 use super::players::{Players, model_config, warmup_options};
+use super::saving::ANCHOR;
 use super::session::Observer;
 use super::state::{CheckpointRef, Phase, TrainerState};
 
@@ -314,8 +315,7 @@ pub(super) fn reference_checkpoint(
         // The state right after warm-up is its own anchor.
         None => checkpoint.clone(),
         Some(reference) => {
-            let sibling = checkpoint.path().parent().map(|dir| dir.join("stage_0"));
-            let places = std::iter::once(reference.path.clone()).chain(sibling);
+            let places = std::iter::once(reference.path.clone()).chain(anchors(checkpoint));
             let matching = places.filter_map(|path| Checkpoint::open(&path).ok());
             let mut matching = matching.filter(|found| found.manifest_hash() == reference.manifest);
             match matching.next() {
@@ -329,4 +329,21 @@ pub(super) fn reference_checkpoint(
         manifest: found.manifest_hash().to_owned(),
     };
     Ok((found, at))
+}
+
+/// Where `stage_0` lies in the run of a checkpoint and in those it was resumed from, as far as they are in one place.
+fn anchors(checkpoint: &Checkpoint) -> impl Iterator<Item = PathBuf> {
+    let outputs = checkpoint.path().ancestors().nth(4).map(Path::to_owned);
+    let mut run = checkpoint.path().ancestors().nth(2).map(Path::to_owned);
+    let mut parent = checkpoint.manifest().parent.clone();
+    std::iter::from_fn(move || {
+        let anchor = run.take()?.join(CHECKPOINTS).join(ANCHOR);
+        if let Some(from) = parent.take() {
+            let dir = outputs.as_ref()?.join(&from.run);
+            let checkpoint = Checkpoint::open(&dir.join(CHECKPOINTS).join(&from.name));
+            parent = checkpoint.ok().and_then(|c| c.manifest().parent.clone());
+            run = Some(dir);
+        }
+        Some(anchor)
+    })
 }

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::checkpoint::{
-    CheckpointError, CheckpointKind, DISCRIMINATOR, Finished, GENERATOR, Parent, Retention,
-    SaveJob, SaveRequest, Saved, Saver, Store, take_requests,
+    CheckpointError, CheckpointKind, DISCRIMINATOR, Finished, GENERATOR, Mirror, Mirrored, Parent,
+    Retention, SaveJob, SaveRequest, Saved, Saver, Store, take_requests,
 };
 use crate::config;
 
@@ -30,6 +30,8 @@ pub(super) const ANCHOR: &str = "stage_0";
 pub(super) struct Saving {
     pub(super) store: Arc<Store>,
     saver: Saver,
+    /// Copies of the checkpoints in another place.
+    copies: Option<Mirror>,
     /// The checkpoint the run was resumed from.
     pub(super) parent: Option<Parent>,
     /// Checkpoints of stages that could not be written yet.
@@ -68,6 +70,7 @@ pub(super) fn caught<R>(part: impl FnOnce() -> Result<R, TrainError>) -> Result<
 impl Saving {
     pub(super) fn new(
         store: Store,
+        copies: Option<Mirror>,
         parent: Option<Parent>,
         newest: Option<(PathBuf, u64)>,
     ) -> Result<Self, TrainError> {
@@ -75,6 +78,7 @@ impl Saving {
         Ok(Self {
             saver: Saver::start(Arc::clone(&store)).map_err(TrainError::Saver)?,
             store,
+            copies,
             parent,
             owed: Vec::new(),
             newest,
@@ -292,6 +296,7 @@ impl Session<'_> {
         self.warn(&finished);
         let saved = result?;
         self.saving.newest = Some((saved.path.clone(), self.state.step));
+        self.copy(finished.deleted)?;
         Ok(saved)
     }
 
@@ -322,6 +327,7 @@ impl Session<'_> {
         self.warn(&finished);
         match finished.result {
             Ok(saved) => {
+                self.copy(finished.deleted)?;
                 let manifest = self.saving.store.load(&finished.name);
                 if let Ok(checkpoint) = &manifest
                     && checkpoint.manifest().kind != CheckpointKind::Sampler
@@ -355,6 +361,47 @@ impl Session<'_> {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Has the copies brought up to date, and tells what became of them so far.
+    fn copy(&mut self, deleted: Vec<String>) -> Result<(), TrainError> {
+        let Some(copies) = &self.saving.copies else {
+            return Ok(());
+        };
+        copies.update(deleted);
+        for round in copies.poll() {
+            self.heed_copies(&round, "it is tried again after the next checkpoint")?;
+        }
+        Ok(())
+    }
+
+    fn heed_copies(&mut self, round: &Mirrored, then: &str) -> Result<(), TrainError> {
+        match &round.result {
+            Ok(_) => self.log_times(&[("save_copy", round.elapsed)]),
+            Err(error) => {
+                self.observer
+                    .note(&format!("checkpoints were not copied: {error}; {then}"));
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until everything is copied, as far as it can be: the checkpoints themselves are safe.
+    pub(super) fn finish_copies(&mut self) {
+        let Some(copies) = self.saving.copies.take() else {
+            return;
+        };
+        self.observer.note("waiting for the copies of checkpoints");
+        let last = copies.finish();
+        let to = self.config.checkpoint.checkpoint_dir.clone();
+        let then = format!(
+            "try `checkpoints backup {} --run {}`",
+            to.unwrap_or_default(),
+            self.files.dir().display()
+        );
+        if let Err(error) = self.heed_copies(&last, &then) {
+            self.observer.note(&error.to_string());
         }
     }
 

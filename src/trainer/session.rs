@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use gauntlet_sandbox::Sandbox;
 use serde_json::json;
 
-use crate::checkpoint::{Checkpoint, LocalStorage, Runs, Storage, Store};
+use crate::checkpoint::{Checkpoint, LocalStorage, Mirror, Runs, Storage, Store};
 use crate::config::Config;
 use crate::evaluation::Pool;
 use crate::generator::Sampling;
@@ -24,7 +24,7 @@ use crate::warmup::{DiscriminatorData, generator_batch, learning_rate};
 
 use super::TrainError;
 use super::base::Base;
-use super::files::RunFiles;
+use super::files::{RunFiles, logs_of};
 use super::game::StageMeans;
 use super::open::{
     check_resumable, device, init_players, limits, load_players, open_encoder, open_source,
@@ -181,14 +181,21 @@ impl<'o> Session<'o> {
         }
         let dir = Runs::new(&config.run.output_dir).start(&config.run.name, SystemTime::now())?;
         let store = Store::create_on(storage, &dir)?;
-        let parent_dir = resume.as_ref().and_then(|c| c.path().parent()?.parent());
+        let copies = config.checkpoint.checkpoint_dir.as_ref();
+        let copies = copies
+            .map(|to| Mirror::start(&dir, to.as_ref()))
+            .transpose()?;
+        let parent_dir = resume.as_ref().map(logs_of).transpose()?.flatten();
         let files = RunFiles::open(
             &dir,
             &config,
-            parent_dir.map(|parent| (parent, state.progress.logs)),
+            parent_dir
+                .as_deref()
+                .map(|parent| (parent, state.progress.logs)),
         )?;
         let saving = Saving::new(
             store,
+            copies,
             resume.as_ref().map(Checkpoint::as_parent),
             resume.map(|checkpoint| (checkpoint.path().to_owned(), state.step)),
         )?;
@@ -237,6 +244,12 @@ impl<'o> Session<'o> {
     /// Trains until everything planned is done, or the interrupt flag is set. When a step fails or panics, the state
     /// before it is saved as an emergency checkpoint.
     pub fn run(&mut self) -> Result<Ending, TrainError> {
+        let ending = self.run_and_save();
+        self.finish_copies();
+        ending
+    }
+
+    fn run_and_save(&mut self) -> Result<Ending, TrainError> {
         let cause = match caught(|| self.train()) {
             Ok(ending) => return Ok(ending),
             Err(TrainError::Interrupted) => match self.emergency() {

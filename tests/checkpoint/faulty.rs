@@ -186,6 +186,18 @@ impl StorageFile for FaultyFile {
 }
 
 impl Storage for Faulty {
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        LocalStorage.resolve(path)
+    }
+
+    fn copy_out(&self, file: &Path, out: &mut dyn Write) -> io::Result<()> {
+        LocalStorage.copy_out(file, out)
+    }
+
+    fn size(&self, file: &Path) -> io::Result<u64> {
+        LocalStorage.size(file)
+    }
+
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         let _state = self.tick()?;
         LocalStorage.create_dir_all(dir)

@@ -120,7 +120,7 @@ fn a_new_run_without_checkpoints_does_not_hide_the_others() {
         .unwrap();
     Store::create(&empty).unwrap();
     assert_eq!(outputs.find("latest").1, "step_000030");
-    assert_eq!(outputs.runs.list(None)[0], empty);
+    assert_eq!(outputs.runs.list(None).unwrap()[0], empty);
 }
 
 #[test]

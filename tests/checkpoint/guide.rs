@@ -29,7 +29,7 @@ fn every_command_of_the_guide_does_what_it_says() {
     let dir = crowded();
     // The guide speaks of one run: the crowded one.
     let outputs = dir.path().join("outputs");
-    for run in Runs::new(&outputs).list(None) {
+    for run in Runs::new(&outputs).list(None).unwrap() {
         if !run.ends_with("20251122_095803") {
             std::fs::remove_dir_all(run).unwrap();
         }

@@ -231,8 +231,8 @@ impl Place {
         let runs = Runs::new(&self.outputs);
         match &self.run {
             Some(run) => Ok(vec![run.clone()]),
-            None if all => Ok(runs.list(None)),
-            None => Ok(vec![runs.newest().ok_or_else(|| {
+            None if all => Ok(runs.list(None)?),
+            None => Ok(vec![runs.newest()?.ok_or_else(|| {
                 UsageError::new(format!(
                     "no run in {} has checkpoints; name another directory with --outputs, or a run with --run",
                     self.outputs.display()

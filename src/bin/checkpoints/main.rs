@@ -124,7 +124,7 @@ fn run(args: Cli) -> Result<Exit> {
         }) => {
             let runs = match run {
                 Some(run) => vec![from.join(run)],
-                None => Runs::new(&from).list(None),
+                None => Runs::new(&from).list(None)?,
             };
             if runs.is_empty() {
                 let text = format!(
@@ -138,7 +138,7 @@ fn run(args: Cli) -> Result<Exit> {
         Some(Command::Du { place, json }) => {
             let runs = match &place.run {
                 Some(run) => vec![run.clone()],
-                None => Runs::new(&place.outputs).list(None),
+                None => Runs::new(&place.outputs).list(None)?,
             };
             show(json, &report::DiskUsage::of(&runs)?)
         }
@@ -260,7 +260,7 @@ fn plot(
 fn save(place: &Place, name: &str, wait: u64) -> Result<Exit> {
     let run = match &place.run {
         Some(run) => run.clone(),
-        None => match Runs::new(&place.outputs).list(None).into_iter().next() {
+        None => match Runs::new(&place.outputs).list(None)?.into_iter().next() {
             Some(newest) => newest,
             None => {
                 let text = format!("no run in {}", place.outputs.display());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -180,8 +180,8 @@ pub(super) fn setting_rows(settings: &[Vec<(String, Json)>]) -> Vec<SettingRow> 
 /// Logs are not part of a checkpoint: a line that does not read is passed over.
 fn samples_of(checkpoint: &Checkpoint) -> BTreeMap<String, Sample> {
     let mut newest = BTreeMap::new();
-    let run = checkpoint.path().parent().and_then(Path::parent);
-    let Some(Ok(file)) = run.map(|run| std::fs::File::open(run.join("samples.jsonl"))) else {
+    let log = checkpoint.run_file("samples.jsonl");
+    let Some(Ok(file)) = log.ok().flatten().map(std::fs::File::open) else {
         return newest;
     };
     for line in BufReader::new(file).lines().map_while(Result::ok) {

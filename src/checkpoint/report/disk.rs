@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{aligned_table, counted, human_size};
-use crate::checkpoint::{CheckpointError, EntryKind, LocalStorage, Storage, Store};
+use crate::checkpoint::storage::storage_at;
+use crate::checkpoint::{CheckpointError, EntryKind, Storage, Store};
 
 /// Disk usage of several runs.
 #[derive(Debug, Serialize)]
@@ -51,7 +52,8 @@ impl DiskUsage {
             total: runs.iter().map(|run| run.total).sum(),
             free: runs
                 .first()
-                .and_then(|usage| LocalStorage.free_space(&usage.run).ok()),
+                .and_then(|usage| storage_at(&usage.run).ok()?.free_space(&usage.run).ok())
+                .filter(|free| *free < u64::MAX),
             runs,
         })
     }
@@ -59,7 +61,7 @@ impl DiskUsage {
 
 impl RunUsage {
     fn of(run: &Path) -> Result<Self, CheckpointError> {
-        let store = Store::open(run)?;
+        let (store, storage) = (Store::open(run)?, storage_at(run)?);
         let listed = store.list()?;
         let mut usage = Self {
             run: run.into(),
@@ -69,10 +71,10 @@ impl RunUsage {
             broken: 0,
             leftovers: 0,
             logs: 0,
-            total: size_of(run)?,
+            total: size_of(storage.as_ref(), run)?,
         };
         for item in &listed {
-            let size = size_of(&item.path)?;
+            let size = size_of(storage.as_ref(), &item.path)?;
             match &item.manifest {
                 Err(_) => usage.broken += size,
                 Ok(_) if item.is_periodic() => usage.periodic += size,
@@ -80,7 +82,7 @@ impl RunUsage {
             }
         }
         for leftover in store.leftovers()? {
-            usage.leftovers += size_of(&leftover)?;
+            usage.leftovers += size_of(storage.as_ref(), &leftover)?;
         }
         let counted = usage.kept + usage.periodic + usage.broken + usage.leftovers;
         usage.logs = usage.total.saturating_sub(counted);
@@ -89,25 +91,18 @@ impl RunUsage {
 }
 
 /// Bytes of all files below a directory, links not followed.
-fn size_of(path: &Path) -> Result<u64, CheckpointError> {
-    let measure = CheckpointError::io("measure", path);
-    let metadata = match std::fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) => return Err(measure(error)),
-    };
-    if !metadata.is_dir() {
-        return Ok(if metadata.is_file() {
-            metadata.len()
-        } else {
-            0
-        });
+fn size_of(storage: &dyn Storage, path: &Path) -> Result<u64, CheckpointError> {
+    let measure = |cause| CheckpointError::io("measure", path)(cause);
+    match storage.kind(path).map_err(measure)? {
+        EntryKind::File => storage.size(path).map_err(measure),
+        EntryKind::Dir => {
+            let entries = storage.list(path).map_err(measure)?.into_iter();
+            entries
+                .map(|(name, _)| size_of(storage, &path.join(name)))
+                .sum()
+        }
+        EntryKind::Link | EntryKind::Other => Ok(0),
     }
-    let entries = LocalStorage.list(path).map_err(measure)?;
-    entries
-        .into_iter()
-        .filter(|(_, kind)| matches!(kind, EntryKind::File | EntryKind::Dir))
-        .map(|(name, _)| size_of(&path.join(name)))
-        .sum()
 }
 
 impl fmt::Display for DiskUsage {

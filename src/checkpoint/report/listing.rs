@@ -97,7 +97,7 @@ impl Listing {
     pub fn of(run: &Path, store: &Store) -> Result<Self, CheckpointError> {
         let outputs = run.parent().and_then(Path::parent);
         let runs = Runs::new(outputs.unwrap_or(Path::new("..")));
-        let resumed = resumed_from(&runs);
+        let resumed = resumed_from(&runs)?;
         let own = run_name(run);
         let row = |item: Listed| ListingRow {
             protected: !item.is_periodic()

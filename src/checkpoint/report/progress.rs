@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use crate::checkpoint::cache::local_log;
 use crate::checkpoint::{CheckpointError, Store};
 
 /// Runs with their series, for a chart ([`Progress::draw`]) or as JSON.
@@ -107,6 +108,7 @@ impl RunProgress {
             }
         }
         let log = run.join("metrics.jsonl");
+        let log = local_log(&log)?.unwrap_or(log);
         let lines = match File::open(&log) {
             Ok(file) => Some(BufReader::new(file).lines()),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
