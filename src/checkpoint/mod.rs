@@ -57,7 +57,7 @@ pub use prune::{PruneOptions, Pruning, prune, resumed_from};
 pub use resolve::{Resumable, Runs, Skipped};
 pub use retention::{Candidate, Retention, RetentionError};
 pub use save::{DISCRIMINATOR, GENERATOR, SaveJob, SaveRequest};
-pub use saver::{Finished, Offered, Saver, on_improvement};
+pub use saver::{Condition, Finished, Offered, OnImprovement, Saver, on_improvement};
 pub use storage::{EntryKind, LocalStorage, Lock, Storage, StorageFile};
 pub use store::{CHECKPOINTS, Listed, Saved, Store};
 pub use transfer::{Transfer, transfer};
