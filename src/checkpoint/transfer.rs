@@ -14,6 +14,7 @@ use super::opened::Checkpoint;
 use super::prune::run_name;
 use super::resolve::Skipped;
 use super::store::{Listed, Store};
+use crate::metrics::EVENTS_PREFIX;
 
 /// Files of a run beside its checkpoints.
 const RUN_FILES: [&str; 5] = [
@@ -86,11 +87,20 @@ pub fn transfer(
         {
             target.set_best(&best.name)?;
         }
-        for file in RUN_FILES {
-            copy_file(&run.join(file), &target_run.join(file))?;
+        for file in RUN_FILES.map(str::to_owned).into_iter().chain(events(run)) {
+            copy_file(&run.join(&file), &target_run.join(&file))?;
         }
     }
     Ok(done)
+}
+
+/// Names of TensorBoard's files in a run.
+fn events(run: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(run).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter(|name| name.starts_with(EVENTS_PREFIX))
+        .collect()
 }
 
 fn copy_one(item: &Listed, target: &Store, done: &mut Transfer) -> Result<(), CheckpointError> {
