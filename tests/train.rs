@@ -11,6 +11,7 @@ mod disk;
 mod emergency;
 mod kill;
 mod lora;
+mod serve;
 mod tensorboard;
 
 /// Small enough for seconds, complete enough to pass through every phase.

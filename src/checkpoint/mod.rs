@@ -46,7 +46,7 @@ mod transfer;
 pub use crate::config::Strategy;
 pub use architecture::{ArchitectureMismatch, Difference, NamedShape, check_architecture};
 pub use clock::{parse_utc, stamp, utc};
-pub use demand::{is_requested, request_save, take_requests};
+pub use demand::{check_request, is_requested, request_save, take_requests};
 pub use error::CheckpointError;
 pub use format::{BASE_HASH, FORMAT_VERSION, Moments, OptimizerState, ParamGroup, PlayerState};
 pub use manifest::{CheckpointKind, FileRecord, MANIFEST, Manifest, Parent};
