@@ -36,3 +36,4 @@ pub mod warmup;
 
 // The edge.
 pub mod cli;
+pub mod monitor;

@@ -6,7 +6,7 @@ mod faults;
 pub(crate) mod faulty;
 mod finding;
 mod fuzz;
-mod guide;
+pub(crate) mod guide;
 mod hostile;
 mod large;
 mod object;

@@ -27,7 +27,7 @@ const ORDER: [&[&str]; 6] = [
     // The loops.
     &["source", "update", "warmup", "trainer"],
     // The edge.
-    &["cli"],
+    &["monitor", "cli"],
     &["bin"],
 ];
 

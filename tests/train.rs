@@ -12,6 +12,8 @@ mod disk;
 mod emergency;
 mod kill;
 mod lora;
+mod serve;
+mod tensorboard;
 
 /// Small enough for seconds, complete enough to pass through every phase.
 const CONFIG: &str = "

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, anyhow};
 use clap::{CommandFactory, Parser};
@@ -9,6 +11,7 @@ use clap_complete::Shell;
 use gauntlet::checkpoint::{Checkpoint, CheckpointError, Runs};
 use gauntlet::cli::{self, Exit, Progress, UsageError};
 use gauntlet::config::Config;
+use gauntlet::monitor::{DEFAULT_ADDRESS, Server};
 use gauntlet::trainer::{Ending, Session};
 
 /// Trains a generator and a discriminator against each other, stage by stage, on code that is really executed.
@@ -43,6 +46,9 @@ struct Args {
     /// Where tensors live: cpu, cuda or cuda:N.
     #[arg(long)]
     device: Option<String>,
+    /// Show the run at this address while it trains, and take requests for checkpoints there.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = DEFAULT_ADDRESS)]
+    serve: Option<String>,
     /// Check the configuration and the problems, print what would be done, and stop.
     #[arg(long)]
     dry_run: bool,
@@ -100,8 +106,12 @@ fn run(args: Args) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let interrupted = cli::interrupt_flag().context("cannot listen for signals")?;
-    let mut progress = Progress::new(Some(interrupted.clone()));
-    let mut session = Session::open(config, resume, init_from, interrupted, &mut progress)?;
+    let server = serve(&config, &interrupted)?;
+    let mut observer = (
+        Progress::new(Some(interrupted.clone())),
+        server.as_ref().map(Server::watch),
+    );
+    let mut session = Session::open(config, resume, init_from, interrupted, &mut observer)?;
     let ending = session.run().inspect_err(|error| {
         if let Some(checkpoint) = error.resume_from() {
             eprintln!("go on with: {}", go_on(checkpoint));
@@ -134,6 +144,21 @@ fn run(args: Args) -> Result<Exit> {
             Ok(Exit::Done)
         }
     }
+}
+
+/// The page of the run, if one is wanted; an address that cannot be had is told before any work.
+fn serve(config: &Config, interrupted: &Arc<AtomicBool>) -> Result<Option<Server>> {
+    let Some(address) = &config.monitor.serve else {
+        return Ok(None);
+    };
+    let server = Server::start(address, &config.run.name, Arc::clone(interrupted));
+    let server = server.map_err(UsageError::new)?;
+    let at = server.address();
+    eprintln!("the run is shown at http://{at}/");
+    if !at.ip().is_loopback() {
+        eprintln!("whoever reaches {at} can see the run, have it saved and stop it");
+    }
+    Ok(Some(server))
 }
 
 /// The command that goes on from a checkpoint: the one that was given, with another `--resume`.
@@ -173,6 +198,9 @@ fn configure(args: &Args) -> Result<Config, Box<dyn std::error::Error + Send + S
     }
     if let Some(device) = &args.device {
         sets.push(format!("run.device={device}"));
+    }
+    if let Some(address) = &args.serve {
+        sets.push(format!("monitor.serve={}", serde_json::json!(address)));
     }
     if let Some(stages) = &args.stages {
         let (first, last) = stages.split_once('-').unwrap_or((stages, stages));

@@ -13,8 +13,8 @@ use super::store::CHECKPOINTS;
 /// Name of the directory of requests inside a run.
 const REQUESTS: &str = "requests";
 
-/// Asks the run in a directory for a checkpoint of this name.
-pub fn request_save(run: &Path, name: &str) -> Result<(), CheckpointError> {
+/// Refuses names that a person cannot ask for.
+pub fn check_request(name: &str) -> Result<(), CheckpointError> {
     names::check_new(name)?;
     if names::is_ours(name) {
         return Err(CheckpointError::Name {
@@ -23,6 +23,12 @@ pub fn request_save(run: &Path, name: &str) -> Result<(), CheckpointError> {
             reason: "runs give names like stage_1, step_000120, emergency_.. and final themselves",
         });
     }
+    Ok(())
+}
+
+/// Asks the run in a directory for a checkpoint of this name.
+pub fn request_save(run: &Path, name: &str) -> Result<(), CheckpointError> {
+    check_request(name)?;
     let existing = run.join(CHECKPOINTS).join(name);
     if fs::symlink_metadata(&existing).is_ok() {
         return Err(CheckpointError::Exists { path: existing });
@@ -51,7 +57,7 @@ pub fn take_requests(run: &Path) -> Vec<String> {
             continue;
         };
         let name = name.to_string_lossy().into_owned();
-        if names::check_new(&name).is_ok() && !names::is_ours(&name) {
+        if check_request(&name).is_ok() {
             names.push(name);
         }
     }

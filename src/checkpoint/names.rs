@@ -67,6 +67,11 @@ pub(super) fn is_leftover(name: &str) -> bool {
     name.starts_with(TEMPORARY) || name.starts_with(TRASH)
 }
 
+/// The checkpoint that a temporary directory, `.tmp-<name>-<process>-<count>`, is to become.
+pub(super) fn of_temporary(name: &str) -> Option<&str> {
+    name.strip_prefix(TEMPORARY)?.rsplitn(3, '-').nth(2)
+}
+
 /// Whether a name is one of those that a run gives by itself.
 pub(super) fn is_ours(name: &str) -> bool {
     let numbered = |prefix: &str| {
@@ -111,5 +116,7 @@ mod tests {
             assert!(check_new(name).is_err(), "{name:?}");
         }
         assert!(is_plain_path("prompts/stage_1.j2"));
+        assert_eq!(of_temporary(".tmp-a-name-17-0"), Some("a-name"));
+        assert_eq!(of_temporary(".trash-a-17-0"), None);
     }
 }

@@ -46,8 +46,20 @@ pub struct Finished {
     pub elapsed: Duration,
 }
 
-/// Whether an offered checkpoint is wanted.
-type Condition = Box<dyn FnMut(&SaveRequest) -> bool + Send>;
+/// Says which of the checkpoints that are offered are saved. A closure that takes `&SaveRequest` is one.
+pub trait Condition: Send {
+    /// Whether an offered checkpoint is wanted.
+    fn wants(&mut self, request: &SaveRequest) -> bool;
+
+    /// A checkpoint is durable, with this score. One that could not be saved is never told of.
+    fn saved(&mut self, _score: Option<f64>) {}
+}
+
+impl<F: FnMut(&SaveRequest) -> bool + Send> Condition for F {
+    fn wants(&mut self, request: &SaveRequest) -> bool {
+        self(request)
+    }
+}
 
 /// What became of a checkpoint that was offered.
 #[derive(Debug)]
@@ -61,15 +73,29 @@ pub enum Offered {
     },
 }
 
-/// A condition for [`Saver::when`]: the request's score is higher than that of every one before. `best` is the score to
-/// begin with, as that of a store's best checkpoint.
-pub fn on_improvement(mut best: Option<f64>) -> impl FnMut(&SaveRequest) -> bool + Send {
-    move |request| match request.score {
-        Some(score) if best.is_none_or(|best| score > best) => {
-            best = Some(score);
-            true
-        }
-        _ => false,
+/// A condition for [`Saver::when`]: the request's score is higher than that of every one that was saved. `best` is the
+/// score to begin with, as that of a store's best checkpoint.
+pub fn on_improvement(best: Option<f64>) -> OnImprovement {
+    OnImprovement { best }
+}
+
+/// See [`on_improvement`].
+#[derive(Clone, Debug)]
+pub struct OnImprovement {
+    best: Option<f64>,
+}
+
+impl Condition for OnImprovement {
+    fn wants(&mut self, request: &SaveRequest) -> bool {
+        let score = request.score;
+        score.is_some_and(|score| self.best.is_none_or(|best| score > best))
+    }
+
+    fn saved(&mut self, score: Option<f64>) {
+        self.best = match (self.best, score) {
+            (Some(best), Some(score)) => Some(best.max(score)),
+            (best, score) => best.or(score),
+        };
     }
 }
 
@@ -137,11 +163,19 @@ pub fn on_improvement(mut best: Option<f64>) -> impl FnMut(&SaveRequest) -> bool
 /// # }
 /// ```
 pub struct Saver {
-    condition: Option<Condition>,
+    condition: Option<Box<dyn Condition>>,
     orders: Option<Sender<Order>>,
     finished: Receiver<Finished>,
-    in_flight: Option<String>,
+    in_flight: Option<InFlight>,
+    /// What became of a save, until it is taken.
+    untaken: Option<Finished>,
     worker: Option<JoinHandle<()>>,
+}
+
+/// What the thread is writing.
+struct InFlight {
+    name: String,
+    score: Option<f64>,
 }
 
 impl Saver {
@@ -164,24 +198,30 @@ impl Saver {
             orders: Some(orders),
             finished,
             in_flight: None,
+            untaken: None,
             worker: Some(worker),
         })
     }
 
-    /// Has [`Saver::offer`] save only what `condition` wants. It is asked once for each offer, in their order.
-    pub fn when(mut self, condition: impl FnMut(&SaveRequest) -> bool + Send + 'static) -> Self {
+    /// Has [`Saver::offer`] save only what `condition` wants. It is asked once for each offer, in their order, and told
+    /// of every checkpoint that is saved.
+    pub fn when(mut self, condition: impl Condition + 'static) -> Self {
         self.condition = Some(Box::new(condition));
         self
     }
 
-    /// As [`Saver::begin`], if the condition of [`Saver::when`] holds; only then is the state copied.
+    /// As [`Saver::begin`], if the condition of [`Saver::when`] holds; only then is the state copied. Where there is a
+    /// condition, it waits for the save in flight, whose outcome may decide.
     pub fn offer(
         &mut self,
         request: SaveRequest,
         retention: Option<Retention>,
     ) -> Result<Offered, CheckpointError> {
+        if self.condition.is_some() {
+            self.settle(Duration::MAX);
+        }
         let wanted = match &mut self.condition {
-            Some(condition) => condition(&request),
+            Some(condition) => condition.wants(&request),
             None => true,
         };
         if !wanted {
@@ -195,14 +235,17 @@ impl Saver {
 
     /// Whether a save is being written, or is written and was not taken yet.
     pub fn is_busy(&self) -> bool {
-        self.in_flight.is_some()
+        self.in_flight.is_some() || self.untaken.is_some()
     }
 
     /// Hands over a checkpoint; `retention` is applied once it is durable. Waits for the save in
     /// flight, if there is one, and gives what became of it.
     pub fn begin(&mut self, job: SaveJob, retention: Option<Retention>) -> Option<Finished> {
         let before = self.wait();
-        self.in_flight = Some(job.name().to_owned());
+        self.in_flight = Some(InFlight {
+            name: job.name().to_owned(),
+            score: job.score,
+        });
         if let Some(orders) = &self.orders {
             // A thread that is gone is noticed by whoever waits for the result.
             let _ = orders.send(Order { job, retention });
@@ -221,7 +264,15 @@ impl Saver {
     }
 
     fn take(&mut self, patience: Duration) -> Option<Finished> {
-        let name = self.in_flight.take()?;
+        self.settle(patience);
+        self.untaken.take()
+    }
+
+    /// Gets what became of the save in flight, if it is done within `patience`, and tells the condition.
+    fn settle(&mut self, patience: Duration) {
+        let Some(in_flight) = self.in_flight.take() else {
+            return;
+        };
         let received = match patience {
             Duration::MAX => self
                 .finished
@@ -229,13 +280,14 @@ impl Saver {
                 .map_err(|_| RecvTimeoutError::Disconnected),
             patience => self.finished.recv_timeout(patience),
         };
-        match received {
-            Ok(finished) => Some(finished),
+        let name = in_flight.name.clone();
+        let finished = match received {
+            Ok(finished) => finished,
             Err(RecvTimeoutError::Timeout) => {
-                self.in_flight = Some(name);
-                None
+                self.in_flight = Some(in_flight);
+                return;
             }
-            Err(RecvTimeoutError::Disconnected) => Some(Finished {
+            Err(RecvTimeoutError::Disconnected) => Finished {
                 result: Err(CheckpointError::Unsavable {
                     what: name.clone(),
                     reason: "the thread that writes checkpoints has ended".into(),
@@ -246,8 +298,12 @@ impl Saver {
                 job: None,
                 tries: 0,
                 elapsed: Duration::ZERO,
-            }),
+            },
+        };
+        if let (Ok(_), Some(condition)) = (&finished.result, &mut self.condition) {
+            condition.saved(in_flight.score);
         }
+        self.untaken = Some(finished);
     }
 }
 

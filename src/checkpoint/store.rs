@@ -274,6 +274,16 @@ impl Store {
         Ok(left.map(|(name, _)| self.dir.join(name)).collect())
     }
 
+    /// Names of the checkpoints that are being written, while their run goes on.
+    pub fn being_written(&self) -> Result<Vec<String>, CheckpointError> {
+        let left = self.leftovers()?;
+        let names = left.iter().filter_map(|path| path.file_name()?.to_str());
+        Ok(names
+            .filter_map(|name| names::of_temporary(name))
+            .map(str::to_owned)
+            .collect())
+    }
+
     /// Every checkpoint, in the order of saving; broken ones, by name, at the end.
     pub fn list(&self) -> Result<Vec<Listed>, CheckpointError> {
         let storage = self.storage.as_ref();

@@ -15,6 +15,7 @@ use super::prune::run_name;
 use super::resolve::Skipped;
 use super::storage::{EntryKind, Storage, storage_at};
 use super::store::{Listed, Store};
+use crate::metrics::EVENTS_PREFIX;
 
 /// Files of a run beside its checkpoints.
 const RUN_FILES: [&str; 5] = [
@@ -89,12 +90,22 @@ pub fn transfer(
         {
             target.set_best(&best.name)?;
         }
-        for file in RUN_FILES {
-            let (from, to) = (run.join(file), target_run.join(file));
+        let events = events(here.as_ref(), run);
+        for file in RUN_FILES.map(str::to_owned).into_iter().chain(events) {
+            let (from, to) = (run.join(&file), target_run.join(&file));
             copy_file((here.as_ref(), &from), (there.as_ref(), &to))?;
         }
     }
     Ok(done)
+}
+
+/// Names of TensorBoard's files in a run.
+fn events(storage: &dyn Storage, run: &Path) -> Vec<String> {
+    let entries = storage.list(run).unwrap_or_default().into_iter();
+    let names = entries.map(|(name, _)| name);
+    names
+        .filter(|name| name.starts_with(EVENTS_PREFIX))
+        .collect()
 }
 
 fn copy_one(item: &Listed, target: &Store, done: &mut Transfer) -> Result<(), CheckpointError> {

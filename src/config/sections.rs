@@ -433,8 +433,10 @@ section! {
 section! {
     /// What can be watched.
     pub struct Monitor {
-        /// Address of the page that shows the run; null serves none.
+        /// Address of the page that shows the run, as in 127.0.0.1:7878; null serves none.
         serve: Option<String> = None;
+        /// Write scalars for TensorBoard beside metrics.jsonl.
+        tensorboard: bool = true;
         /// Rollouts of each player that a step writes to samples.jsonl.
         samples_per_step: usize = 2, in 0..=4096;
     }

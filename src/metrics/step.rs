@@ -37,9 +37,6 @@ pub struct StepReport {
     /// Figures of both: verdict_auc, alpha, mistakes, ..
     #[serde(flatten)]
     pub values: BTreeMap<String, f64>,
-    /// pass@1 of each pool, where the step ended with a validation.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub validation: BTreeMap<String, f64>,
 }
 
 impl StepReport {

@@ -57,7 +57,7 @@ impl Session<'_> {
         }
         rows.retain(|row| !row.pools.is_empty());
         let line = json!({"step": self.state.step, "after": "everything", "closing": rows});
-        self.files.metrics(&line)?;
+        self.log_metrics(&line)?;
         self.summary.closing = rows;
         Ok(())
     }

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::metrics::JsonlLog;
+use crate::metrics::{EventLog, JsonlLog, scalars};
 
 use super::TrainError;
 
@@ -34,9 +35,10 @@ pub(super) fn logs_of(checkpoint: &Checkpoint) -> Result<Option<PathBuf>, TrainE
     Ok(dir.or_else(|| Some(checkpoint.path().parent()?.parent()?.to_owned())))
 }
 
-/// metrics.jsonl, timings.jsonl, samples.jsonl and config.json of one run directory.
+/// metrics.jsonl, timings.jsonl, samples.jsonl, TensorBoard's events and config.json of one run directory.
 pub struct RunFiles {
     dir: PathBuf,
+    events: Option<EventLog>,
     metrics: JsonlLog,
     timings: JsonlLog,
     samples: JsonlLog,
@@ -60,6 +62,11 @@ impl RunFiles {
             metrics: log("metrics.jsonl", |kept| kept.metrics)?,
             timings: log("timings.jsonl", |kept| kept.timings)?,
             samples: log("samples.jsonl", |kept| kept.samples)?,
+            // TensorBoard merges the files of a run's parts by step, so that a resumed run writes only its own.
+            events: match config.monitor.tensorboard {
+                true => Some(EventLog::create(dir)?),
+                false => None,
+            },
             dir: dir.to_owned(),
         };
         files.write_json("config.json", &config.to_json())?;
@@ -92,9 +99,14 @@ impl RunFiles {
         Ok(vec![self.metrics.handle()?, self.samples.handle()?])
     }
 
-    /// One line of values that repeat exactly.
-    pub fn metrics(&mut self, record: &impl Serialize) -> Result<(), TrainError> {
-        Ok(self.metrics.append(record)?)
+    /// One line of values that repeat exactly, which is given back; its numbers go to TensorBoard as well.
+    pub fn metrics(&mut self, record: &impl Serialize) -> Result<Json, TrainError> {
+        self.metrics.append(record)?;
+        let line = serde_json::to_value(record).expect("plain data serialises");
+        if let (Some(events), Some(step)) = (&mut self.events, line["step"].as_u64()) {
+            events.append(step, &scalars(&line))?;
+        }
+        Ok(line)
     }
 
     /// One line of what the clock said.

@@ -46,22 +46,29 @@ impl Session<'_> {
             steps,
             self.state.phase_step,
         );
+        // Where a validation failed, the run that goes on from there makes up for it.
+        self.validate_if_due(steps)?;
         while self.state.phase_step < steps {
             if self.is_interrupted() {
                 return Ok(false);
             }
             self.carefully(|session| session.game_step(stage))?;
-            let every = self.config.checkpoint.eval_every;
-            if every > 0
-                && self.state.phase_step.is_multiple_of(every)
-                && self.state.phase_step < steps
-            {
-                self.quick_validation()?;
-            }
+            self.validate_if_due(steps)?;
             // After the validation, whose score the checkpoint carries.
             self.save_if_due(stage.number())?;
         }
         Ok(true)
+    }
+
+    /// Measures a part of the validation pools after every `eval_every` steps; the last step is followed by all of them.
+    fn validate_if_due(&mut self, steps: u64) -> Result<(), TrainError> {
+        let (every, done) = (self.config.checkpoint.eval_every, self.state.phase_step);
+        let due = every > 0 && done > 0 && done.is_multiple_of(every) && done < steps;
+        let validated = self.state.validated.map(|(step, _)| step);
+        if due && validated != Some(self.state.step) {
+            self.quick_validation()?;
+        }
+        Ok(())
     }
 
     fn game_step(&mut self, stage: Stage) -> Result<(), TrainError> {

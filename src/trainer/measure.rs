@@ -1,6 +1,6 @@
 //! Measurement of both players on all pools, after each phase.
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::config::Config;
 use crate::discriminator::Discriminator;
@@ -49,17 +49,23 @@ impl Session<'_> {
 
     /// Measures a part of the validation pools within a stage, to be seen; `best` is chosen by whole pools.
     pub(super) fn quick_validation(&mut self) -> Result<(), TrainError> {
-        let mut passed = Vec::new();
+        let mut pools = Vec::new();
         for pool in &self.validation {
-            passed.extend(
-                score(
-                    &pool.name,
-                    &self.attempts(pool, self.config.evaluation.problems)?,
-                )
-                .passed,
-            );
+            let attempts = self.attempts(pool, self.config.evaluation.problems)?;
+            pools.push(score(&pool.name, &attempts));
         }
+        let passed: Vec<f64> = pools
+            .iter()
+            .flat_map(|pool| &pool.passed)
+            .copied()
+            .collect();
         let pass_at_1 = mean(&passed);
+        // Not under `evaluation`, whose figures are of whole pools.
+        self.log_metrics(&json!({
+            "step": self.state.step, "stage": self.state.phase.stage_id(),
+            "validation": {"pass_at_1": pass_at_1, "problems": passed.len(), "pools": by_name(&pools)},
+            "passed": passes(&pools),
+        }))?;
         self.state.validated = Some((self.state.step, pass_at_1));
         self.observer.note(&format!(
             "step {}: validation pass@1 {:.1} %",
@@ -86,25 +92,22 @@ impl Session<'_> {
         let validation = row.validation;
         self.means = StageMeans::default();
         self.state.bank_kill_rate = row.bank_kill_rate;
-        let scores: serde_json::Map<String, serde_json::Value> = row
+        let of_validation = |p: &&PoolScore| self.validation.iter().any(|pool| pool.name == p.name);
+        let problems: usize = row
             .pools
             .iter()
-            .map(|p| (p.name.clone(), json!({"pass_at_1": p.pass_at_1, "problems": p.problems, "truncated": p.truncated})))
-            .collect();
-        self.last_validation = json!({"pass_at_1": validation, "pools": scores});
+            .filter(of_validation)
+            .map(|p| p.problems)
+            .sum();
+        self.last_validation =
+            json!({"pass_at_1": validation, "problems": problems, "pools": by_name(&row.pools)});
         let mut line =
             json!({"step": self.state.step, "stage": self.state.phase.stage_id(), "after": label});
         line["evaluation"] = self.last_validation.clone();
         line["evaluation"]["bank_kill_rate"] = json!(row.bank_kill_rate);
         line["evaluation"]["verdict_auc"] = json!(row.verdict_auc);
-        // Passes problem by problem, so that intervals and paired differences can be computed later.
-        let passes: serde_json::Map<String, serde_json::Value> = row
-            .pools
-            .iter()
-            .map(|p| (p.name.clone(), json!(p.passed)))
-            .collect();
-        line["passed"] = passes.into();
-        self.files.metrics(&line)?;
+        line["passed"] = passes(&row.pools);
+        self.log_metrics(&line)?;
         let texts: Vec<String> = row
             .pools
             .iter()
@@ -228,6 +231,19 @@ impl Session<'_> {
             self.key,
         )
     }
+}
+
+/// What pools came to, by their names.
+fn by_name(pools: &[PoolScore]) -> Json {
+    let of = |p: &PoolScore| json!({"pass_at_1": p.pass_at_1, "problems": p.problems, "truncated": p.truncated});
+    let pools = pools.iter().map(|p| (p.name.clone(), of(p)));
+    pools.collect::<serde_json::Map<_, _>>().into()
+}
+
+/// Passes problem by problem, so that intervals and paired differences can be computed later.
+fn passes(pools: &[PoolScore]) -> Json {
+    let pools = pools.iter().map(|p| (p.name.clone(), json!(p.passed)));
+    pools.collect::<serde_json::Map<_, _>>().into()
 }
 
 /// See [`Session::bank_kill_rate`].

@@ -24,9 +24,9 @@ use crate::source::ProblemSource;
 
 use super::TrainError;
 use super::base::{Base, take_template};
+use super::observer::Observer;
 use super::players::{Players, model_config, warmup_options};
 use super::saving::ANCHOR;
-use super::session::Observer;
 use super::state::{CheckpointRef, Phase, TrainerState};
 
 /// Keys of a model that say how it began, not what shape it has: on resuming, weights, tokenizer and prompts are the

@@ -90,9 +90,7 @@ impl Session<'_> {
     /// Saves what this step is due: what was asked for by name, and a periodic checkpoint.
     pub(super) fn save_if_due(&mut self, stage: u8) -> Result<(), TrainError> {
         self.heed(None)?;
-        for name in take_requests(self.files.dir()) {
-            self.save_on_demand(&name)?;
-        }
+        self.save_requested()?;
         let checkpoint = &self.config.checkpoint;
         // Warm-up steps are many and cheap; the game's are what `save_every` counts.
         let every = if stage == 0 {
@@ -144,6 +142,14 @@ impl Session<'_> {
                 self.begin(&plan)
             }
         }
+    }
+
+    /// Saves what was asked for by name.
+    pub(super) fn save_requested(&mut self) -> Result<(), TrainError> {
+        for name in take_requests(self.files.dir()) {
+            self.save_on_demand(&name)?;
+        }
+        Ok(())
     }
 
     /// A checkpoint that a person asked for while the run went on; their mistakes are told, and harm nothing.
@@ -250,10 +256,10 @@ impl Session<'_> {
         let started = Instant::now();
         self.settle()?;
         if self.saving.owed.iter().any(|job| job.name() == ANCHOR) {
-            self.observer.note(&format!(
-                "checkpoint {} is left out: without {ANCHOR} a run could not go on from it",
-                plan.name
-            ));
+            let reason = format!("without {ANCHOR} a run could not go on from it");
+            self.observer
+                .note(&format!("checkpoint {} is left out: {reason}", plan.name));
+            self.observer.saved(plan.name, Err(&reason));
             return Ok(());
         }
         let waited = started.elapsed();
@@ -264,6 +270,7 @@ impl Session<'_> {
             Err(error) => {
                 self.observer
                     .note(&format!("checkpoint {} was not saved: {error}", plan.name));
+                self.observer.saved(plan.name, Err(&error));
                 return Ok(());
             }
         };
@@ -286,6 +293,7 @@ impl Session<'_> {
         let Some(mut finished) = self.saving.saver.wait() else {
             return Err(TrainError::Owed(plan.name.to_owned()));
         };
+        self.tell(&finished);
         let result = std::mem::replace(
             &mut finished.result,
             Err(CheckpointError::Unsavable {
@@ -325,6 +333,7 @@ impl Session<'_> {
             return Ok(());
         };
         self.warn(&finished);
+        self.tell(&finished);
         match finished.result {
             Ok(saved) => {
                 self.copy(finished.deleted)?;
@@ -403,6 +412,14 @@ impl Session<'_> {
         if let Err(error) = self.heed_copies(&last, &then) {
             self.observer.note(&error.to_string());
         }
+    }
+
+    fn tell(&mut self, finished: &Finished) {
+        let result = match &finished.result {
+            Ok(saved) => Ok(saved.path.as_path()),
+            Err(error) => Err(error as &dyn std::fmt::Display),
+        };
+        self.observer.saved(&finished.name, result);
     }
 
     fn warn(&mut self, finished: &Finished) {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use gauntlet_sandbox::Sandbox;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::checkpoint::{Checkpoint, LocalStorage, Mirror, Runs, Storage, Store};
@@ -26,6 +27,7 @@ use super::TrainError;
 use super::base::Base;
 use super::files::{RunFiles, logs_of};
 use super::game::StageMeans;
+use super::observer::{Begun, Observer};
 use super::open::{
     check_resumable, device, init_players, limits, load_players, open_encoder, open_source,
     reference_checkpoint, resumed_state,
@@ -34,25 +36,6 @@ use super::players::{Players, game_options, model_config};
 use super::saving::{Saving, caught};
 use super::state::{Phase, TrainerState};
 use super::summary::Summary;
-
-/// Told how training goes; draws progress bars, or lines.
-pub trait Observer {
-    /// A part of the run begins: its name, its steps, and how many of them are done already.
-    fn phase(&mut self, label: &str, steps: u64, done: u64);
-    /// A step of that part is done.
-    fn step(&mut self, done: u64, message: &str);
-    /// Something a person should read.
-    fn note(&mut self, message: &str);
-}
-
-/// An observer that looks away.
-pub struct Silent;
-
-impl Observer for Silent {
-    fn phase(&mut self, _: &str, _: u64, _: u64) {}
-    fn step(&mut self, _: u64, _: &str) {}
-    fn note(&mut self, _: &str) {}
-}
 
 /// How a run ended.
 #[derive(Debug)]
@@ -202,6 +185,13 @@ impl<'o> Session<'o> {
         let progress = std::mem::take(&mut state.progress);
         let before = Duration::try_from_secs_f64(progress.seconds).unwrap_or_default();
         observer.note(&format!("run directory {}", dir.display()));
+        observer.begun(&Begun {
+            directory: &dir,
+            checkpoints: saving.store.dir(),
+            stage: state.phase.stage_id(),
+            step: state.step,
+            steps_planned: state.step + state.steps_left(&config),
+        });
         Ok(Self {
             key: DrawKey::new(config.run.seed),
             last_validation: match progress.validation {
@@ -290,6 +280,7 @@ impl<'o> Session<'o> {
                 Phase::Game(stage) => self.game(stage)?,
                 Phase::Done => {
                     self.close()?;
+                    self.save_requested()?;
                     let last = self.save_final()?.path;
                     self.files.write_json("summary.json", &self.summary)?;
                     return Ok(Ending::Finished {
@@ -437,7 +428,7 @@ impl<'o> Session<'o> {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), *value)),
         );
-        self.files.metrics(&report)?;
+        self.log_metrics(&report)?;
         self.files.timings(&crate::metrics::TimingReport {
             step: self.state.step,
             stage,
@@ -447,6 +438,13 @@ impl<'o> Session<'o> {
                 .collect(),
             values: Default::default(),
         })?;
+        Ok(())
+    }
+
+    /// Writes a line of metrics.jsonl, for all who watch.
+    pub(super) fn log_metrics(&mut self, record: &impl Serialize) -> Result<(), TrainError> {
+        let line = self.files.metrics(record)?;
+        self.observer.metrics(&line);
         Ok(())
     }
 

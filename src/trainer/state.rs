@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::files::LogLines;
 use super::game::StageMeans;
 use super::summary::StageRow;
+use crate::config::Config;
 use crate::metrics::auc;
 use crate::stage::Stage;
 
@@ -185,6 +186,28 @@ impl TrainerState {
         } else {
             auc(&scores)
         }
+    }
+
+    /// Steps that this configuration plans from here to the end.
+    pub fn steps_left(&self, config: &Config) -> u64 {
+        let warmup = &config.warmup;
+        let discriminator = match config.game.adversary {
+            true => warmup.discriminator_steps,
+            false => 0,
+        };
+        let game = |from: Option<Stage>| -> u64 {
+            let left = config.planned_stages();
+            left.filter(|(stage, _)| from.is_none_or(|from| *stage >= from))
+                .map(|(_, steps)| steps)
+                .sum()
+        };
+        let ahead = match self.phase {
+            Phase::GeneratorWarmup => warmup.generator_steps + discriminator + game(None),
+            Phase::DiscriminatorWarmup => discriminator + game(None),
+            Phase::Game(stage) => game(Some(stage)),
+            Phase::Done => 0,
+        };
+        ahead.saturating_sub(self.phase_step)
     }
 
     /// The state before the first step.

@@ -7,13 +7,13 @@ use gauntlet::checkpoint::Runs;
 
 use super::command::crowded;
 
-/// The lines of the page's `sh` blocks.
-fn commands(page: &str) -> Vec<&str> {
+/// The lines of the page's blocks of this kind: `sh`, or `sh http` for those that need a run that serves.
+pub(crate) fn commands<'p>(page: &'p str, kind: &str) -> Vec<&'p str> {
     let mut inside = false;
     let mut found = Vec::new();
     for line in page.lines() {
         match line {
-            "```sh" => inside = true,
+            _ if line.strip_prefix("```") == Some(kind) => inside = true,
             "```" => inside = false,
             command if inside => found.push(command),
             _ => {}
@@ -42,7 +42,7 @@ fn every_command_of_the_guide_does_what_it_says() {
         )
         .unwrap();
     }
-    let commands = commands(&page);
+    let commands = commands(&page, "sh");
     assert!(commands.len() > 15, "{commands:?}");
     for line in commands {
         let mut words = line.split(' ');

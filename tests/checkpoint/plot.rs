@@ -33,6 +33,11 @@ fn folder() -> tempfile::TempDir {
                 line["discriminator"] = json!({"reward": -reward, "kill_rate": 0.5});
             }
             log += &format!("{line}\n");
+            // The checkpoint of that step was pruned.
+            if step == 30 {
+                let within = json!({"step": step, "stage": 5, "validation": {"pass_at_1": 0.5}});
+                log += &format!("{within}\n");
+            }
         }
         let after = json!({
             "step": 50, "after": "5 Executable Python",
@@ -65,7 +70,10 @@ fn the_series_are_those_of_logs_and_checkpoints() {
         series.unwrap_or_else(|| panic!("{name} in {json:#}"))
     };
     assert_eq!(first.len(), 4, "a series without points is none: {json:#}");
-    assert_eq!(of("pass_at_1")["points"], json!([[10, 0.25], [50, 0.75]]));
+    assert_eq!(
+        of("pass_at_1")["points"],
+        json!([[10, 0.25], [30, 0.5], [50, 0.75]])
+    );
     assert_eq!(of("generator.reward")["points"][49], json!([50, 0.5]));
     assert_eq!(of("generator.reward")["panel"], "reward");
     assert_eq!(of("discriminator.reward")["points"][0], json!([2, -0.02]));
@@ -141,8 +149,8 @@ fn an_svg_holds_every_point_and_is_well_formed() {
     let svg = fs::read_to_string(&file).unwrap();
     for colour in ["#0072B2", "#D55E00"] {
         let lines = lines(&svg, colour);
-        // The generator's reward, and the two validations.
-        assert!(lines.contains(&50) && lines.contains(&2), "{lines:?}");
+        // The generator's reward, and the three validations.
+        assert!(lines.contains(&50) && lines.contains(&3), "{lines:?}");
         // Dashes of the discriminator's reward.
         assert!(lines.len() > 10, "{lines:?}");
     }

@@ -5,7 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gauntlet::checkpoint::{CheckpointError, Retention, SaveJob, Saver, Store, Strategy};
+use gauntlet::checkpoint::{
+    CheckpointError, Offered, Retention, SaveJob, SaveRequest, Saver, Store, Strategy,
+    on_improvement,
+};
 
 use super::faulty::{Fault, Faulty};
 use super::{assert_same, request};
@@ -241,6 +244,53 @@ fn a_directory_deleted_under_a_run_is_made_again_and_locked() {
     bench.saver.begin(job("final", 30), None);
     bench.saver.wait().unwrap().result.unwrap();
     assert!(bench.store.load("final").unwrap().verify().is_empty());
+}
+
+#[test]
+fn a_save_that_failed_does_not_raise_the_bar() {
+    let mut bench = bench();
+    bench.saver = bench.saver.when(on_improvement(Some(0.25)));
+    let offer = |saver: &mut Saver, name: &str, score| {
+        let request = request(name, 10, Some(score));
+        match saver.offer(request, None).unwrap() {
+            Offered::Declined => None,
+            Offered::Begun { before } => Some(before),
+        }
+    };
+    bench.faulty.set_free(Some(0));
+    let before = offer(&mut bench.saver, "fails", 0.75).expect("it is better");
+    assert!(before.is_none());
+    assert!(offer(&mut bench.saver, "worse", 0.125).is_none());
+    // That has waited for the first one to fail; there is room again.
+    bench.faulty.set_free(None);
+    let before = offer(&mut bench.saver, "lower", 0.5).expect("the better one is not saved");
+    let failed = before.expect("what became of it is told");
+    assert!(failed.name == "fails" && failed.result.is_err());
+
+    // This one does raise it; what became of it waits to be taken while others are declined.
+    assert!(offer(&mut bench.saver, "same", 0.5).is_none());
+    assert!(offer(&mut bench.saver, "between", 0.375).is_none());
+    assert!(bench.saver.is_busy());
+    assert!(bench.saver.wait().unwrap().result.is_ok());
+    assert!(!bench.saver.is_busy());
+
+    // Tried again by hand, the first one counts as well.
+    bench.saver.begin(failed.job.unwrap(), None);
+    assert!(bench.saver.wait().unwrap().result.is_ok());
+    assert!(offer(&mut bench.saver, "late", 0.625).is_none());
+    assert_eq!(bench.names(), ["lower", "fails"]);
+}
+
+#[test]
+fn a_closure_is_a_condition() {
+    let mut bench = bench();
+    bench.saver = bench.saver.when(|request: &SaveRequest| request.step > 5);
+    for step in [5, 6] {
+        let request = request(&format!("at-{step}"), step, None);
+        bench.saver.offer(request, None).unwrap();
+    }
+    bench.saver.wait().unwrap().result.unwrap();
+    assert_eq!(bench.names(), ["at-6"]);
 }
 
 #[test]

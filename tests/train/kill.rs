@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use gauntlet::checkpoint::Runs;
 
-use super::{Dir, assert_same_end, text};
+use super::{Dir, assert_same_end, read, text};
 
 /// More steps than [`super::CONFIG`] has: each life of a run makes one or two.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 8] = [
+    "--set",
+    "checkpoint.eval_every=2",
     "--set",
     "evaluation.closing=false",
     "--set",
@@ -113,6 +115,14 @@ fn survives(kills: usize, a_run: usize) {
     let peaceful = Dir::new();
     let output = peaceful.train(&STEPS);
     assert!(output.status.success(), "{}", text(&output.stderr));
+
+    let lines = read(&peaceful.runs()[0], "metrics.jsonl");
+    let validations = lines.matches(",\"validation\":{\"pass_at_1\":").count();
+    assert_eq!(
+        validations,
+        4 + 4,
+        "one in each stage of 4 steps, 4 in the one of 10"
+    );
 
     let (mut killed, mut inside) = (0, 0);
     while killed < kills {

@@ -75,10 +75,7 @@ impl Progress {
         };
         match ChartFormat::of(file)? {
             ChartFormat::Svg => {
-                let mut text = String::new();
-                let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
-                self.draw_on(&area).map_err(|e| failed(&e))?;
-                drop(area);
+                let text = self.svg().map_err(|e| failed(&e))?;
                 std::fs::write(file, text).map_err(CheckpointError::io("write", file))
             }
             ChartFormat::Png => {
@@ -94,6 +91,19 @@ impl Progress {
                 writer.finish().map_err(|e| failed(&e))
             }
         }
+    }
+
+    /// The chart as the text of an SVG.
+    ///
+    /// # Errors
+    ///
+    /// What the drawing library could not do, in words.
+    pub fn svg(&self) -> Result<String, String> {
+        let mut text = String::new();
+        let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        self.draw_on(&area).map_err(|error| error.to_string())?;
+        drop(area);
+        Ok(text)
     }
 
     fn draw_on<B: DrawingBackend>(&self, area: &Area<B>) -> Drawn<B> {

@@ -58,19 +58,23 @@ impl Panel {
 }
 
 /// Where a line of metrics.jsonl has the values of the series.
-const SOURCES: [(&str, Panel, &str); 5] = [
-    ("generator.reward", Panel::Reward, "/generator/reward"),
+const SOURCES: [(&str, Panel, &[&str]); 5] = [
+    ("generator.reward", Panel::Reward, &["/generator/reward"]),
     (
         "discriminator.reward",
         Panel::Reward,
-        "/discriminator/reward",
+        &["/discriminator/reward"],
     ),
-    (PASS_AT_1, Panel::PassAt1, "/evaluation/pass_at_1"),
-    ("kill_rate", Panel::KillRate, "/discriminator/kill_rate"),
+    (
+        PASS_AT_1,
+        Panel::PassAt1,
+        &["/validation/pass_at_1", "/evaluation/pass_at_1"],
+    ),
+    ("kill_rate", Panel::KillRate, &["/discriminator/kill_rate"]),
     (
         "bank_kill_rate",
         Panel::KillRate,
-        "/evaluation/bank_kill_rate",
+        &["/evaluation/bank_kill_rate"],
     ),
 ];
 
@@ -95,7 +99,7 @@ impl Progress {
 impl RunProgress {
     fn of(run: &Path) -> Result<Self, CheckpointError> {
         let mut points: [BTreeMap<u64, f64>; SOURCES.len()] = Default::default();
-        // Validations between stages stand in the checkpoints that were made with them.
+        // Where there is no log, the checkpoints still know their scores.
         for item in Store::open(run)?.list()? {
             if let Ok(manifest) = item.manifest
                 && let Some(score) = manifest.score
@@ -123,9 +127,8 @@ impl RunProgress {
                 continue;
             };
             for (of, source) in points.iter_mut().zip(SOURCES) {
-                if let Some(value) = json.pointer(source.2).and_then(Json::as_f64) {
-                    of.insert(step, value);
-                }
+                let values = source.2.iter().filter_map(|way| json.pointer(way));
+                of.extend(values.filter_map(Json::as_f64).map(|value| (step, value)));
             }
         }
         let series = SOURCES.into_iter().zip(points);
