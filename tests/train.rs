@@ -173,6 +173,19 @@ fn a_run_leaves_everything_and_a_resumed_one_ends_with_the_same_bytes() {
         );
     }
     assert!(read(&whole, "samples.jsonl").lines().count() > 4);
+    let metrics = read(&whole, "checkpoints/final/metrics.json");
+    let metrics: serde_json::Value = serde_json::from_str(&metrics).unwrap();
+    let validation = &metrics["validation"];
+    assert!(validation["pass_at_1"].is_f64(), "{validation}");
+    let pools = ["validation", "validation_written"].map(|pool| &validation["pools"][pool]);
+    let problems: u64 = pools
+        .iter()
+        .filter_map(|pool| pool["problems"].as_u64())
+        .sum();
+    assert!(
+        problems > 1 && validation["problems"] == problems,
+        "{validation}"
+    );
 
     // From the middle of the last stage, the end of an earlier one, and within warm-up: the rest must come out the same.
     let dir = Dir::new();

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::metrics::{EventLog, JsonlLog, scalars};
+use crate::metrics::{EventLog, JsonlLog, LogError, scalars};
 
 use super::TrainError;
 
@@ -99,14 +99,22 @@ impl RunFiles {
         Ok(vec![self.metrics.handle()?, self.samples.handle()?])
     }
 
-    /// One line of values that repeat exactly, which is given back; its numbers go to TensorBoard as well.
+    /// One line of values that repeat exactly, which is given back.
     pub fn metrics(&mut self, record: &impl Serialize) -> Result<Json, TrainError> {
         self.metrics.append(record)?;
-        let line = serde_json::to_value(record).expect("plain data serialises");
-        if let (Some(events), Some(step)) = (&mut self.events, line["step"].as_u64()) {
-            events.append(step, &scalars(&line))?;
+        Ok(serde_json::to_value(record).expect("plain data serialises"))
+    }
+
+    /// The numbers of such a line, for TensorBoard. After an error there are no more: charts are not worth a run.
+    pub fn events(&mut self, line: &Json) -> Result<(), LogError> {
+        let (Some(events), Some(step)) = (&mut self.events, line["step"].as_u64()) else {
+            return Ok(());
+        };
+        let result = events.append(step, &scalars(line));
+        if result.is_err() {
+            self.events = None;
         }
-        Ok(line)
+        result
     }
 
     /// One line of what the clock said.

@@ -444,6 +444,12 @@ impl<'o> Session<'o> {
     /// Writes a line of metrics.jsonl, for all who watch.
     pub(super) fn log_metrics(&mut self, record: &impl Serialize) -> Result<(), TrainError> {
         let line = self.files.metrics(record)?;
+        if let Err(error) = self.files.events(&line) {
+            self.observer.note(&format!(
+                "TensorBoard gets nothing more: {error}: {}",
+                error.source
+            ));
+        }
         self.observer.metrics(&line);
         Ok(())
     }

@@ -26,7 +26,7 @@ fn masked(bytes: &[u8]) -> u32 {
     let crc = bytes.iter().fold(u32::MAX, |crc, byte| {
         table[usize::from(crc as u8 ^ byte)] ^ crc >> 8
     });
-    ((!crc >> 15) | (!crc << 17)).wrapping_add(0xa282_ead8)
+    (!crc).rotate_left(17).wrapping_add(0xa282_ead8)
 }
 
 /// A field of a protobuf message.
