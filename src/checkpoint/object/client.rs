@@ -1,5 +1,6 @@
 //! Connections to object stores, and the thread that their requests run on.
 
+use std::error::Error as _;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
@@ -157,7 +158,17 @@ pub(super) fn io_error(error: Error) -> io::Error {
         }
         _ => io::ErrorKind::Other,
     };
-    io::Error::new(kind, error)
+    io::Error::new(kind, with_root_cause(&error))
+}
+
+/// The client says that a request failed; why, as in "connection refused", only the innermost of its errors says.
+fn with_root_cause(error: &Error) -> String {
+    let text = error.to_string();
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    match causes.last().map(ToString::to_string) {
+        Some(root) if !text.contains(&root) => format!("{text}: {root}"),
+        _ => text,
+    }
 }
 
 #[cfg(test)]
