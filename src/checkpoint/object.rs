@@ -16,6 +16,7 @@ use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 
+use super::manifest::{MANIFEST, MAX_MANIFEST};
 use super::storage::{EntryKind, Lock, Storage, StorageFile};
 use client::{io_error, scheme_and_bucket, wait};
 use writer::ObjectFile;
@@ -34,6 +35,9 @@ pub struct ObjectStorage {
 #[derive(Serialize, Deserialize)]
 struct Link {
     name: String,
+    /// BLAKE3 of the checkpoint's manifest.json.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    manifest: Option<String>,
 }
 
 /// Whether a path is a URL of an object store.
@@ -153,7 +157,14 @@ impl Storage for ObjectStorage {
     fn symlink(&self, target: &Path, link: &Path) -> io::Result<()> {
         let key = self.link_key(link)?;
         let name = target.to_string_lossy().into_owned();
-        let text = serde_json::to_vec(&Link { name })?;
+        let manifest = self.read(&link.with_file_name(target).join(MANIFEST), MAX_MANIFEST);
+        let manifest = manifest.map(|bytes| blake3::hash(&bytes).to_hex().to_string());
+        let link = Link {
+            name,
+            // A link to what is not there is none of ours, and may be made all the same.
+            manifest: manifest.ok(),
+        };
+        let text = serde_json::to_vec(&link)?;
         self.request(|objects| async move { objects.put(&key, PutPayload::from(text)).await })?;
         Ok(())
     }

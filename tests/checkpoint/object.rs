@@ -34,7 +34,7 @@ fn names(store: &Store) -> Vec<String> {
 
 #[test]
 fn a_bucket_holds_checkpoints_like_a_directory() {
-    let (_, store) = bucket();
+    let (storage, store) = bucket();
     let mut first = request("stage_0", 5, Some(0.5));
     first.set_best = true;
     store.save(first).unwrap();
@@ -44,6 +44,17 @@ fn a_bucket_holds_checkpoints_like_a_directory() {
     }
     let again = store.save(request("stage_0", 5, None)).unwrap_err();
     assert!(matches!(again, CheckpointError::Exists { .. }), "{again}");
+
+    let best = storage
+        .read(&store.dir().join("best.json"), 1 << 10)
+        .unwrap();
+    let best: serde_json::Value = serde_json::from_slice(&best).unwrap();
+    let manifest = storage.read(&store.dir().join("stage_0/manifest.json"), 1 << 20);
+    let hash = blake3::hash(&manifest.unwrap()).to_hex().to_string();
+    assert_eq!(
+        (&best["name"], &best["manifest"]),
+        (&"stage_0".into(), &hash.into())
+    );
 
     let listed = store.list().unwrap();
     assert!(listed.iter().all(|item| item.manifest.is_ok()));
