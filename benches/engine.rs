@@ -1,7 +1,23 @@
-//! Speed of the model engine on a published model, one JSON line a measurement: `cargo bench --bench engine -- MODEL`.
+//! Speed of the model engine on a published model, one JSON line a measurement:
+//! `cargo bench --bench engine -- MODEL PARTS [ROUNDS]`.
 //!
-//! `benches/peers.sh` runs this and the peers in turn on the same model and prints the ratios. Each measurement is taken
-//! `--rounds` times; best and median are told, for a machine that others use too.
+//! PARTS are separated by commas; each may be followed by a precision (`decode:int8`), and runs in all of them otherwise.
+//!
+//! ```text
+//! floor      what the machine gives: bytes a second read, operations a second in large products
+//! decode     tokens a second of 1, 8 and 32 rows behind 64 tokens
+//! prefill    tokens a second of a prompt of 400 tokens
+//! group      seconds for 8 completions of 200 tokens over one prompt of 400
+//! full       seconds for forward and backward of 8 x 256 tokens, all weights trained, loss on all tokens
+//! last       the same with loss on the last 64 tokens of each
+//! lora       the same as full with an adapter of rank 16 on all linear layers
+//! step       seconds for a policy-gradient step: 2 prompts x 8 completions x 128 tokens, adapter of rank 16, KL
+//! first      one token behind a short prompt: time the whole process
+//! ```
+//!
+//! `benches/peers.sh` runs this and the peers in turn on the same model and prints the ratios. Best and median of the
+//! rounds are told, for a machine that others use too, and the process's peak of memory so far. Threads are those of
+//! `OMP_NUM_THREADS`.
 
 use std::time::Instant;
 
@@ -11,45 +27,100 @@ use gauntlet::model::fused::{FusedModel, Precision};
 use gauntlet::model::lora::TARGETS;
 use gauntlet::model::sampling::{DrawKey, Filters};
 use gauntlet::model::{Batching, LoraConfig, Pretrained, Transformer};
-use gauntlet::update::{Example, imitate};
+use gauntlet::optimizer::{AdamW, AdamWOptions};
+use gauntlet::rollout::{
+    Advantaged, Completion, FinishReason, Reward, RolloutKey, TrainSequence, Trainable,
+};
+use gauntlet::update::{Example, PolicyOptions, imitate, reinforce};
 use serde_json::json;
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 /// Tokens of a prompt that is decoded after, tokens decoded, and rows.
 const CONTEXT: usize = 64;
 const DECODED: usize = 32;
 const BATCHES: [usize; 3] = [1, 8, 32];
 
+const PRECISIONS: [Precision; 3] = [Precision::Float32, Precision::BFloat16, Precision::Int8];
+
+fn name(precision: Precision) -> String {
+    format!("{precision:?}").to_lowercase()
+}
+
 fn main() -> anyhow::Result<()> {
+    gauntlet_shim::keep_freed_memory();
     // `cargo bench` adds `--bench`.
     let args: Vec<String> = std::env::args()
         .skip(1)
         .filter(|a| a != "--bench")
         .collect();
-    let Some(name) = args.first() else {
+    let [model, parts, rounds @ ..] = &args[..] else {
         // Without a model, as when all benches are run, there is nothing to measure.
-        println!("usage: cargo bench --bench engine -- MODEL [ROUNDS]");
+        println!("usage: cargo bench --bench engine -- MODEL PARTS [ROUNDS]");
         return Ok(());
     };
-    let rounds = args.get(1).map_or(Ok(5), |n| n.parse())?;
-    let begun = Instant::now();
-    let pretrained = Pretrained::open(name)?;
-    let weights = pretrained.weights(Kind::Float)?;
-    let model = Transformer::frozen(&pretrained.config, weights, Device::Cpu);
-    line("load float32", 1.0, "s", &[begun.elapsed().as_secs_f64()]);
-    for precision in [Precision::Float32, Precision::BFloat16, Precision::Int8] {
-        let begun = Instant::now();
-        let mut engine = Engine::new(FusedModel::new(&model, precision)?);
-        let label = format!("{precision:?}").to_lowercase();
-        line(
-            &format!("pack {label}"),
-            1.0,
-            "s",
-            &[begun.elapsed().as_secs_f64()],
-        );
-        decode(&mut engine, &label, rounds)?;
+    let rounds = rounds.first().map_or(Ok(3), |n| n.parse())?;
+    let pretrained = Pretrained::open(model)?;
+    for part in parts.split(',') {
+        let (part, only) = part.split_once(':').unwrap_or((part, ""));
+        let precisions = PRECISIONS
+            .into_iter()
+            .filter(|p| only.is_empty() || only == name(*p));
+        match part {
+            "floor" => floor(rounds),
+            "full" | "last" | "lora" => train(&load(&pretrained, Kind::Float)?, part, rounds),
+            _ => {
+                for precision in precisions {
+                    let kind = match precision {
+                        Precision::BFloat16 => Kind::BFloat16,
+                        _ => Kind::Float,
+                    };
+                    let model = load(&pretrained, kind)?;
+                    run(&model, part, precision, rounds)?;
+                }
+            }
+        }
     }
-    train(&model, rounds.min(3))
+    Ok(())
+}
+
+fn load(pretrained: &Pretrained, kind: Kind) -> anyhow::Result<Transformer> {
+    let begun = Instant::now();
+    let model = Transformer::frozen(&pretrained.config, pretrained.weights(kind)?, Device::Cpu);
+    let what = format!("load {kind:?}").to_lowercase();
+    line(&what, 1.0, "s", &[begun.elapsed().as_secs_f64()]);
+    Ok(model)
+}
+
+fn run(model: &Transformer, part: &str, precision: Precision, rounds: usize) -> anyhow::Result<()> {
+    let label = name(precision);
+    if part == "step" {
+        return step(model, precision, rounds);
+    }
+    let begun = Instant::now();
+    let mut engine = Engine::new(FusedModel::new(model, precision)?);
+    let seconds = begun.elapsed().as_secs_f64();
+    line(&format!("pack {label}"), 1.0, "s", &[seconds]);
+    match part {
+        "decode" => decode(&mut engine, &label, rounds),
+        "prefill" => {
+            let round = |round| time(&mut engine, &requests(1, 400, 1, false, 100 + round));
+            let seconds: Vec<f64> = (0..rounds).map(round).collect::<Result<_, _>>()?;
+            line(&format!("prefill {label}"), 400.0, "tokens/s", &seconds);
+            Ok(())
+        }
+        "group" => {
+            let round = |round| time(&mut engine, &requests(8, 400, 200, true, 200 + round));
+            let seconds: Vec<f64> = (0..rounds).map(round).collect::<Result<_, _>>()?;
+            line(&format!("group {label}"), 1.0, "s", &seconds);
+            Ok(())
+        }
+        "first" => {
+            let seconds = time(&mut engine, &requests(1, 8, 1, false, 0))?;
+            line(&format!("first {label}"), 1.0, "s", &[seconds]);
+            Ok(())
+        }
+        other => anyhow::bail!("part {other:?}"),
+    }
 }
 
 fn line(what: &str, work: f64, unit: &str, seconds: &[f64]) {
@@ -59,8 +130,38 @@ fn line(what: &str, work: f64, unit: &str, seconds: &[f64]) {
     let (best, median) = (value(sorted[0]), value(sorted[sorted.len() / 2]));
     println!(
         "{}",
-        json!({"what": what, "unit": unit, "best": best, "median": median, "rounds": seconds.len(), "who": "gauntlet"})
+        json!({"who": "gauntlet", "what": what, "unit": unit, "best": best, "median": median, "rounds": seconds.len(),
+            "peak_mb": peak_mb()})
     );
+}
+
+/// The most memory that the process has held so far, where the system tells.
+fn peak_mb() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
+}
+
+fn floor(rounds: usize) {
+    let options = (Kind::Float, Device::Cpu);
+    let timed = |f: &dyn Fn() -> Tensor| {
+        drop(f());
+        let round = |_| {
+            let begun = Instant::now();
+            drop(f());
+            begun.elapsed().as_secs_f64()
+        };
+        (0..3 * rounds).map(round).collect::<Vec<f64>>()
+    };
+    let large = Tensor::ones([1 << 28], options);
+    let bytes = (large.numel() * 4) as f64 / 1e9;
+    line("read", bytes, "GB/s", &timed(&|| large.sum(Kind::Float)));
+    for kind in [Kind::Float, Kind::BFloat16] {
+        let a = Tensor::randn([2048, 2048], options).to_kind(kind);
+        let operations = 2.0 * 2048f64.powi(3) / 1e9;
+        let what = format!("product {kind:?}").to_lowercase();
+        line(&what, operations, "GFLOP/s", &timed(&|| a.matmul(&a)));
+    }
 }
 
 /// `rows` prompts of `length` tokens that share nothing, or everything, each to be continued by `count` tokens.
@@ -81,7 +182,7 @@ fn requests(rows: usize, length: usize, count: usize, shared: bool, round: usize
         .collect()
 }
 
-fn decode(engine: &mut Engine, label: &str, rounds: usize) -> anyhow::Result<()> {
+fn time(engine: &mut Engine, requests: &[Request]) -> anyhow::Result<f64> {
     let options = DecodeOptions {
         temperature: 1.0,
         end_token: u32::MAX,
@@ -89,90 +190,194 @@ fn decode(engine: &mut Engine, label: &str, rounds: usize) -> anyhow::Result<()>
         filters: Filters::OFF,
         stop: None,
     };
-    let mut time = |requests: &[Request]| -> anyhow::Result<f64> {
-        let begun = Instant::now();
-        engine.decode(requests, &options, &mut |_, _| {})?;
-        Ok(begun.elapsed().as_secs_f64())
-    };
+    let begun = Instant::now();
+    engine.decode(requests, &options, &mut |_, _| {})?;
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+fn decode(engine: &mut Engine, label: &str, rounds: usize) -> anyhow::Result<()> {
     for batch in BATCHES {
         let mut seconds = Vec::new();
         for round in 0..rounds {
             // The difference of two lengths is decoding alone.
-            let long = time(&requests(batch, CONTEXT, 1 + DECODED, false, 2 * round))?;
-            let short = time(&requests(batch, CONTEXT, 1, false, 2 * round + 1))?;
-            seconds.push((long - short).max(1e-9));
+            let long = requests(batch, CONTEXT, 1 + DECODED, false, 2 * round);
+            let short = requests(batch, CONTEXT, 1, false, 2 * round + 1);
+            let seconds_of = time(engine, &long)? - time(engine, &short)?;
+            seconds.push(seconds_of.max(1e-9));
         }
+        let tokens = (batch * DECODED) as f64;
         line(
             &format!("decode {label} batch {batch}"),
-            (batch * DECODED) as f64,
+            tokens,
             "tokens/s",
             &seconds,
         );
     }
-    let mut seconds = Vec::new();
-    for round in 0..rounds {
-        seconds.push(time(&requests(1, 400, 1, false, 100 + round))?);
-    }
-    line(&format!("prefill {label} 400"), 400.0, "tokens/s", &seconds);
-    let mut seconds = Vec::new();
-    for round in 0..rounds.min(2) {
-        seconds.push(time(&requests(8, 400, 200, true, 200 + round))?);
-    }
-    line(
-        &format!("group {label} 8 x 200 over 400"),
-        1.0,
-        "s",
-        &seconds,
-    );
     Ok(())
 }
 
-fn train(model: &Transformer, rounds: usize) -> anyhow::Result<()> {
-    let packed = Batching::Packed {
-        checkpointing: false,
-    };
+fn adapter(model: &Transformer) -> Transformer {
     let lora = LoraConfig {
         r: 16,
         lora_alpha: 32.0,
         lora_dropout: 0.0,
         target_modules: TARGETS.map(str::to_owned).to_vec(),
     };
-    let copies = model
-        .parameters()
-        .iter()
-        .map(|(n, t)| (n.clone(), t.copy()))
-        .collect();
-    let full =
-        Transformer::from_weights(model.config(), copies, Device::Cpu).running(Kind::Float, packed);
+    let weights = lora.init(model.config(), 1, Device::Cpu);
+    let packed = Batching::Packed {
+        checkpointing: false,
+    };
     let base = model.share().running(Kind::Float, packed);
-    let adapted = base.with_adapter(lora.clone(), lora.init(model.config(), 1, Device::Cpu));
-    for (what, model, from) in [
-        ("all", &full, 1),
-        ("all, last 64", &full, 192),
-        ("lora 16", &adapted, 1),
-    ] {
-        let mut seconds = Vec::new();
-        for round in 0..rounds {
-            let examples: Vec<Example> = requests(8, 256, 1, false, round)
-                .into_iter()
-                .map(|request| Example {
-                    tokens: request.prompt,
-                    from,
-                })
-                .collect();
-            let begun = Instant::now();
-            imitate(model, &examples, 1.0);
-            seconds.push(begun.elapsed().as_secs_f64());
-            for (_, tensor) in model.trainable() {
-                tensor.shallow_clone().zero_grad();
-            }
+    base.with_adapter(lora, weights)
+}
+
+fn train(model: &Transformer, part: &str, rounds: usize) {
+    let trained = if part == "lora" {
+        adapter(model)
+    } else {
+        let packed = Batching::Packed {
+            checkpointing: false,
+        };
+        let weights = model.parameters();
+        let shared = weights.iter().map(|(n, t)| (n.clone(), t.detach()));
+        Transformer::from_weights(model.config(), shared.collect(), Device::Cpu)
+            .running(Kind::Float, packed)
+    };
+    let from = if part == "last" { 192 } else { 1 };
+    let round = |round| {
+        let examples: Vec<Example> = requests(8, 256, 1, false, round)
+            .into_iter()
+            .map(|request| Example {
+                tokens: request.prompt,
+                from,
+            })
+            .collect();
+        let begun = Instant::now();
+        imitate(&trained, &examples, 1.0);
+        let seconds = begun.elapsed().as_secs_f64();
+        for (_, tensor) in trained.trainable() {
+            tensor.shallow_clone().zero_grad();
         }
-        line(
-            &format!("forward+backward float32 8 x 256, {what}"),
-            1.0,
-            "s",
-            &seconds,
+        seconds
+    };
+    let seconds: Vec<f64> = (0..rounds).map(round).collect();
+    line(part, 1.0, "s", &seconds);
+}
+
+/// A completion of forced length.
+struct Forced {
+    prompt: Vec<u32>,
+    completion: Completion,
+}
+
+impl Trainable for Forced {
+    fn key(&self) -> &RolloutKey {
+        unreachable!("forced work has no identity")
+    }
+
+    fn prompt_tokens(&self) -> &[u32] {
+        &self.prompt
+    }
+
+    fn completion(&self) -> &Completion {
+        &self.completion
+    }
+}
+
+/// Tokens of a prompt and of a completion of the policy-gradient step.
+const PROMPT: usize = 100;
+const COMPLETION: usize = 128;
+
+fn step(model: &Transformer, precision: Precision, rounds: usize) -> anyhow::Result<()> {
+    let policy = adapter(model);
+    let reference = model.share().running(Kind::Float, policy.batching());
+    let mut optimizer = AdamW::new(
+        policy.trainable(),
+        AdamWOptions {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            max_grad_norm: 1.0,
+            muon: None,
+        },
+    );
+    let mut parts: [Vec<f64>; 4] = Default::default();
+    let mut whole = Vec::new();
+    for round in 0..rounds {
+        let begun = Instant::now();
+        let mut last = 0.0;
+        let mut lap = |seconds: &mut Vec<f64>| {
+            let now = begun.elapsed().as_secs_f64();
+            seconds.push(now - last);
+            last = now;
+        };
+        let mut engine = Engine::new(FusedModel::new(&policy, precision)?);
+        lap(&mut parts[0]);
+        let mut asked = Vec::new();
+        for prompt in 0..2 {
+            asked.extend(requests(8, PROMPT, COMPLETION, true, 2 * round + prompt));
+        }
+        let options = DecodeOptions {
+            temperature: 1.0,
+            end_token: u32::MAX,
+            batch_size: 16,
+            filters: Filters::OFF,
+            stop: None,
+        };
+        let (sampled, _) = engine.decode(&asked, &options, &mut |_, _| {})?;
+        drop(engine);
+        lap(&mut parts[1]);
+        let sequences: Vec<TrainSequence> = asked
+            .iter()
+            .zip(&sampled)
+            .enumerate()
+            .map(|(index, (request, sampled))| {
+                let rollout = Forced {
+                    prompt: request.prompt.clone(),
+                    completion: Completion {
+                        tokens: sampled[0].tokens.clone(),
+                        logprobs: sampled[0].logprobs.clone(),
+                        text: String::new(),
+                        finish_reason: FinishReason::Stop,
+                    },
+                };
+                TrainSequence::new(&Advantaged {
+                    rollout,
+                    reward: Reward::new([("forced", 0.0)]),
+                    advantage: if index % 2 == 0 { 1.0 } else { -1.0 },
+                })
+            })
+            .collect();
+        let options = PolicyOptions {
+            temperature: 1.0,
+            kl_beta: 0.04,
+            max_new_tokens: COMPLETION,
+            sequences: sequences.len(),
+        };
+        let metrics = reinforce(&policy, &reference, &sequences, &options);
+        lap(&mut parts[2]);
+        optimizer.step(1e-5)?;
+        lap(&mut parts[3]);
+        whole.push(begun.elapsed().as_secs_f64());
+        assert_eq!(metrics.tokens, 16 * COMPLETION);
+        eprintln!(
+            "step {round}: mismatch {} nats a token",
+            metrics.mismatch / metrics.tokens as f64
         );
+    }
+    let label = name(precision);
+    line(&format!("step {label}"), 1.0, "s", &whole);
+    for (what, seconds) in [
+        "pack",
+        "generate",
+        "reference, forward, backward",
+        "optimizer",
+    ]
+    .into_iter()
+    .zip(&parts)
+    {
+        line(&format!("step {label}: {what}"), 1.0, "s", seconds);
     }
     Ok(())
 }

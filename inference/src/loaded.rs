@@ -10,6 +10,8 @@ use gauntlet::discriminator::Discriminator;
 use gauntlet::encoding::PromptEncoder;
 use gauntlet::generator::{Generator, Sampling};
 use gauntlet::judge::Judge;
+use gauntlet::model::fused::Precision;
+use gauntlet::model::rollouts::Rollouts;
 use gauntlet::model::{ModelConfig, Pretrained, Transformer};
 use gauntlet::prompts::Prompts;
 use gauntlet::trainer::export::{check_base, lora_of};
@@ -53,8 +55,14 @@ impl Loaded {
             ))
             .into());
         };
-        let weights = pretrained.weights(Kind::Float)?;
-        let model = Transformer::frozen(&pretrained.config, weights, device);
+        // Published weights are bf16, and the fused decoder multiplies them as they are.
+        let fused = device == Device::Cpu && pretrained.config.head_dim % 16 == 0;
+        let kind = if fused { Kind::BFloat16 } else { Kind::Float };
+        let model = Transformer::frozen(&pretrained.config, pretrained.weights(kind)?, device);
+        let rollouts = || match fused {
+            true => Rollouts::fused(Precision::BFloat16),
+            false => Rollouts::trainer(),
+        };
         let encoder = Arc::new(PromptEncoder::chat(
             pretrained.tokenizer,
             Prompts::chat(),
@@ -64,9 +72,12 @@ impl Loaded {
         config.sampling.max_new_tokens = PRETRAINED_MAX_NEW_TOKENS;
         config.sampling.attack_max_new_tokens = PRETRAINED_ATTACK_TOKENS;
         config.evaluation.batch_size = 16;
-        let discriminator = Discriminator::new(model.share(), Arc::clone(&encoder));
+        let mut discriminator = Discriminator::new(model.share(), Arc::clone(&encoder));
+        discriminator.rollouts = rollouts();
+        let mut generator = Generator::new(model, encoder);
+        generator.rollouts = rollouts();
         Ok(Self {
-            generator: Generator::new(model, encoder),
+            generator,
             discriminator,
             judge: Judge::new(Sandbox::open()?, limits(&config)),
             config,

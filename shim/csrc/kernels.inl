@@ -15,6 +15,7 @@ namespace {
 typedef float v16 __attribute__((vector_size(64)));
 typedef float v16u __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t i16 __attribute__((vector_size(64)));
+typedef int8_t b16 __attribute__((vector_size(16)));
 typedef uint16_t h16 __attribute__((vector_size(32)));
 typedef uint16_t h16u __attribute__((vector_size(32), aligned(2), may_alias));
 typedef uint32_t u16x32 __attribute__((vector_size(64)));
@@ -86,7 +87,7 @@ void pack(const float* weight, Packed* out) {
         for (int64_t g = 0; g < ng; g++) {
           const int64_t from = g * GROUP, end = from + GROUP < k ? from + GROUP : k;
           float largest = 0;
-          for (int64_t i = from; w && i < end; i++) largest = std::fmax(largest, std::fabs(w[i]));
+          for (int64_t i = from; w && i < end; i++) largest = std::fabs(w[i]) > largest ? std::fabs(w[i]) : largest;
           const float scale = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
           scales[g * TILE] = scale;
           for (int64_t i = from; i < from + GROUP; i++) {
@@ -135,13 +136,44 @@ void rows_float(const float* x, int64_t ldx, int64_t m, const W* w, int64_t kc, 
   }
 }
 
-// Activations in int8: values [m, groups * 64], then sums and scales [m, groups].
+// Activations in int8. Rows stand in blocks of `rows` (the last block may be shorter), so that a tile reads what it
+// broadcasts from one place: values [block][groups * 16][rows][4]; sums and scales [m, groups].
 struct Quantized {
   int8_t* values;
   int32_t* sums;
   float* scales;
-  int64_t groups;
+  int64_t groups, rows;
 };
+
+constexpr int64_t MOST_ROWS = 12;
+
+void quantize_group(const float* x, int64_t count, int8_t* to, int64_t stride, int32_t* sum, float* scale) {
+  float padded[GROUP];
+  if (count < GROUP) {
+    for (int64_t j = 0; j < GROUP; j++) padded[j] = j < count ? x[j] : 0;
+    x = padded;
+  }
+  v16 most{};
+  for (int64_t j = 0; j < GROUP; j += 16) {
+    const v16 v = load(x + j), a = v < 0 ? -v : v;
+    most = a > most ? a : most;
+  }
+  float largest = most[0];
+  for (int i = 1; i < 16; i++) largest = most[i] > largest ? most[i] : largest;
+  const float inverse = largest > 0 ? 127 / largest : 0;
+  i16 total{};
+  for (int64_t j = 0; j < GROUP; j += 16) {
+    const v16 scaled = load(x + j) * inverse;
+    const i16 v = __builtin_convertvector(scaled + (scaled < 0 ? splat(-0.5f) : splat(0.5f)), i16);
+    total += v;
+    const b16 bytes = __builtin_convertvector(v, b16);
+    for (int i = 0; i < 4; i++) std::memcpy(to + (j / 4 + i) * stride, (const int8_t*)&bytes + i * 4, 4);
+  }
+  int32_t all = 0;
+  for (int i = 0; i < 16; i++) all += total[i];
+  *sum = all;
+  *scale = largest / 127;
+}
 
 Quantized quantize(const float* x, int64_t m, int64_t k, void* scratch) {
   Quantized q;
@@ -149,25 +181,15 @@ Quantized quantize(const float* x, int64_t m, int64_t k, void* scratch) {
   q.values = (int8_t*)scratch;
   q.sums = (int32_t*)(q.values + m * q.groups * GROUP);
   q.scales = (float*)(q.sums + m * q.groups);
+  const int64_t blocks = (m + MOST_ROWS - 1) / MOST_ROWS;
+  q.rows = (m + blocks - 1) / blocks;
 #pragma omp parallel for schedule(static) if (m > 4)
   for (int64_t i = 0; i < m; i++) {
+    const int64_t first = i / q.rows * q.rows, rows = m - first < q.rows ? m - first : q.rows;
+    int8_t* to = q.values + first * q.groups * GROUP + (i - first) * 4;
     for (int64_t g = 0; g < q.groups; g++) {
-      const int64_t from = g * GROUP, end = from + GROUP < k ? from + GROUP : k;
-      const float* row = x + i * k;
-      int8_t* to = q.values + i * q.groups * GROUP;
-      float largest = 0;
-      for (int64_t j = from; j < end; j++) largest = std::fabs(row[j]) > largest ? std::fabs(row[j]) : largest;
-      const float scale = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
-      int32_t total = 0;
-      for (int64_t j = from; j < end; j++) {
-        const float scaled = row[j] * inverse;
-        const int32_t v = (int32_t)(scaled + (scaled < 0 ? -0.5f : 0.5f));
-        to[j] = (int8_t)v;
-        total += v;
-      }
-      for (int64_t j = end; j < from + GROUP; j++) to[j] = 0;
-      q.sums[i * q.groups + g] = total;
-      q.scales[i * q.groups + g] = scale;
+      const int64_t from = g * GROUP, count = from + GROUP < k ? GROUP : k - from, at = i * q.groups + g;
+      quantize_group(x + i * k + from, count, to + from * rows, rows * 4, q.sums + at, q.scales + at);
     }
   }
   return q;
@@ -190,7 +212,7 @@ template <int MR>
 void tile_int8(const Quantized& q, int64_t row, int64_t g0, int64_t ng, const uint8_t* w, const float* ws, float* y,
                int64_t ldy) {
   v16 out[MR][2] = {};
-  const int64_t stride = q.groups * GROUP;
+  const int8_t* a = q.values + row * q.groups * GROUP + g0 * GROUP * MR;
   for (int64_t g = 0; g < ng; g++) {
     i16 acc[MR][2];
     for (int m = 0; m < MR; m++) {
@@ -198,14 +220,14 @@ void tile_int8(const Quantized& q, int64_t row, int64_t g0, int64_t ng, const ui
       const int32_t start = -128 * q.sums[(row + m) * q.groups + g0 + g];
       acc[m][0] = acc[m][1] = start - (i16){};
     }
-    const int8_t* a = q.values + row * stride + (g0 + g) * GROUP;
     for (int k = 0; k < GROUP / 4; k++) {
       for (int m = 0; m < MR; m++) {
-        acc[m][0] = dot4(acc[m][0], w + k * 128, a + m * stride + k * 4);
-        acc[m][1] = dot4(acc[m][1], w + k * 128 + 64, a + m * stride + k * 4);
+        acc[m][0] = dot4(acc[m][0], w, a + m * 4);
+        acc[m][1] = dot4(acc[m][1], w + 64, a + m * 4);
       }
+      w += TILE * 4;
+      a += MR * 4;
     }
-    w += GROUP * TILE;
     const v16 s0 = load(ws + g * TILE), s1 = load(ws + g * TILE + 16);
     for (int m = 0; m < MR; m++) {
       const float scale = q.scales[(row + m) * q.groups + g0 + g];
@@ -221,16 +243,14 @@ void tile_int8(const Quantized& q, int64_t row, int64_t g0, int64_t ng, const ui
 
 void rows_int8(const Quantized& q, int64_t m, int64_t g0, int64_t ng, const uint8_t* w, const float* ws, float* y,
                int64_t ldy) {
-  constexpr int MOST = 6;
-  for (int64_t i = 0; i < m; i += MOST) {
+  for (int64_t i = 0; i < m; i += q.rows) {
     float* to = y + i * ldy;
-    switch (m - i) {
-      case 1: tile_int8<1>(q, i, g0, ng, w, ws, to, ldy); break;
-      case 2: tile_int8<2>(q, i, g0, ng, w, ws, to, ldy); break;
-      case 3: tile_int8<3>(q, i, g0, ng, w, ws, to, ldy); break;
-      case 4: tile_int8<4>(q, i, g0, ng, w, ws, to, ldy); break;
-      case 5: tile_int8<5>(q, i, g0, ng, w, ws, to, ldy); break;
-      default: tile_int8<MOST>(q, i, g0, ng, w, ws, to, ldy);
+    switch (m - i < q.rows ? m - i : q.rows) {
+#define GAUNTLET_CASE(R) case R: tile_int8<R>(q, i, g0, ng, w, ws, to, ldy); break;
+      GAUNTLET_CASE(1) GAUNTLET_CASE(2) GAUNTLET_CASE(3) GAUNTLET_CASE(4) GAUNTLET_CASE(5) GAUNTLET_CASE(6)
+      GAUNTLET_CASE(7) GAUNTLET_CASE(8) GAUNTLET_CASE(9) GAUNTLET_CASE(10) GAUNTLET_CASE(11)
+#undef GAUNTLET_CASE
+      default: tile_int8<MOST_ROWS>(q, i, g0, ng, w, ws, to, ldy);
     }
   }
 }
@@ -254,12 +274,16 @@ void linear(const Packed* p, const float* x, int64_t m, float* y, int32_t add, v
         to = edge;
         ldy = TILE;
       }
-      for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < (width < TILE ? TILE : width); j++) {
-          const bool there = j < width;
-          const float before = add && there ? y[i * n + first + j] : 0;
-          to[i * ldy + j] = before + (p->bias && there ? p->bias[first + j] : 0);
-        }
+      float bias[TILE] = {};
+      for (int64_t j = 0; p->bias && j < width; j++) bias[j] = p->bias[first + j];
+      const v16 b0 = load(bias), b1 = load(bias + 16);
+      for (int64_t i = 0; i < m; i++) {
+        if (edge)
+          for (int64_t j = 0; j < TILE; j++) to[i * TILE + j] = add && j < width ? y[i * n + first + j] : 0;
+        float* row = to + i * ldy;
+        store(row, (add || edge ? load(row) : (v16){}) + b0);
+        store(row + 16, (add || edge ? load(row + 16) : (v16){}) + b1);
+      }
       // Weights of one step stay in the first-level cache while all rows pass over them.
       if (p->precision == I8) {
         constexpr int64_t STEP = 16;

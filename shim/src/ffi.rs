@@ -174,13 +174,13 @@ unsafe extern "C" {
 /// See [`crate::keep_freed_memory`].
 #[cfg(target_env = "gnu")]
 pub(crate) fn keep_freed_memory() {
-    // From malloc.h; 32 MiB is the largest threshold that glibc takes.
+    // From malloc.h. Without blocks of their own, large tensors come out of what others left as well.
     const M_TRIM_THRESHOLD: std::ffi::c_int = -1;
     const M_TOP_PAD: std::ffi::c_int = -2;
-    const M_MMAP_THRESHOLD: std::ffi::c_int = -3;
+    const M_MMAP_MAX: std::ffi::c_int = -4;
     for (parameter, value) in [
-        (M_MMAP_THRESHOLD, 32 << 20),
-        (M_TRIM_THRESHOLD, 1 << 30),
+        (M_MMAP_MAX, 0),
+        (M_TRIM_THRESHOLD, std::ffi::c_int::MAX),
         (M_TOP_PAD, 64 << 20),
     ] {
         // SAFETY: mallopt takes any two numbers, and locks the arena itself; a value it refuses changes nothing.

@@ -13,6 +13,7 @@ use std::ops::Range;
 use tch::{Kind, Tensor, no_grad};
 
 use super::layers::Attention;
+use super::lora::cast;
 use super::scoring::Span;
 use super::transformer::Transformer;
 
@@ -123,19 +124,45 @@ fn backward_by_block(model: &Transformer, spans: &[Span], loss: &mut ChunkLoss) 
     }
 }
 
-/// Runs the head and the loss chunk by chunk. Returns the gradient of their sum for `hidden` `[M, C]`.
+/// Runs the head and the loss chunk by chunk. Returns the gradient of their sum for `hidden` `[M, C]`. The head's own
+/// gradients are products by hand, which add to what is there: autograd would hold a gradient of the head for each chunk.
 fn head_backward(
     model: &Transformer,
     hidden: &Tensor,
     targets: &Tensor,
     loss: &mut ChunkLoss,
 ) -> Tensor {
-    let leaf = hidden.detach().set_requires_grad(true);
+    let hidden = hidden.detach();
+    let head = &model.lm_head;
+    let kind = hidden.kind();
+    let frozen = cast(&head.detach(), kind);
+    let gradient = hidden.empty_like();
     for (start, length) in chunks(targets.size()[0]) {
         let chunk = |t: &Tensor| t.narrow(0, start, length);
-        let logits = model.logits(&chunk(&leaf)).to_kind(Kind::Float);
+        let rows = chunk(&hidden);
+        let logits = no_grad(|| model.logits(&rows).to_kind(Kind::Float));
+        let logits = logits.set_requires_grad(true);
         let range = start as usize..(start + length) as usize;
         loss(&logits, &chunk(targets), range).backward();
+        let towards = cast(&logits.grad(), kind);
+        no_grad(|| {
+            let _ = towards.mm_out(&chunk(&gradient), &frozen);
+            if head.requires_grad() {
+                let mut sum = gradient_of(head);
+                match sum.kind() == kind {
+                    true => drop(sum.addmm_(&towards.tr(), &rows)),
+                    false => drop(sum.g_add_(&towards.tr().mm(&rows))),
+                }
+            }
+        });
+    }
+    gradient
+}
+
+/// The gradient of `leaf`, of zeros where there is none yet.
+fn gradient_of(leaf: &Tensor) -> Tensor {
+    if !leaf.grad().defined() {
+        tch::with_grad(|| (leaf.narrow(0, 0, 1) * 0.0).sum(leaf.kind()).backward());
     }
     leaf.grad()
 }
