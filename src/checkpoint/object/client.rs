@@ -164,8 +164,11 @@ pub(super) fn io_error(error: Error) -> io::Error {
 /// The client says that a request failed; why, as in "connection refused", only the innermost of its errors says.
 fn with_root_cause(error: &Error) -> String {
     let text = error.to_string();
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    match causes.last().map(ToString::to_string) {
+    let mut innermost = error.source();
+    while let Some(deeper) = innermost.and_then(std::error::Error::source) {
+        innermost = Some(deeper);
+    }
+    match innermost.map(ToString::to_string) {
         Some(root) if !text.contains(&root) => format!("{text}: {root}"),
         _ => text,
     }
