@@ -75,7 +75,7 @@ fn what_has_no_manifest_is_no_checkpoint_and_is_replaced() {
     std::io::Write::write_all(&mut file, b"half").unwrap();
     file.sync().unwrap();
     assert!(names(&store).is_empty(), "an upload under way");
-    assert_eq!(store.leftovers().unwrap(), [place.clone()]);
+    assert_eq!(store.leftovers().unwrap(), std::slice::from_ref(&place));
 
     store.save(request("stage_1", 5, None)).unwrap();
     assert_eq!(names(&store), ["stage_1"]);
