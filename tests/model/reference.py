@@ -1,7 +1,7 @@
 """reference.py MODEL COMMAND ..: what transformers makes of a model, as JSON on standard output.
 
 MODEL is a Hugging Face folder, or a GGUF file.
-  logits TOKENS.json            [[id, ..], ..] -> [[[logit, ..], ..], ..], float32
+  logits TOKENS.json DTYPE      [[id, ..], ..] -> a file of the logits of all tokens behind one another, float32
   tokens LINES.json             [text, ..] -> [[id, ..], ..]
   chat MESSAGES.json            [[{role, content}, ..], ..] -> [text, ..]
   greedy TOKENS.json COUNT      [[id, ..], ..] -> [[id, ..], ..], the COUNT likeliest continuations
@@ -24,9 +24,9 @@ def place(model):
     return model, {}
 
 
-def load(model):
+def load(model, dtype="float32"):
     folder, options = place(model)
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options).eval()
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), **options).eval()
 
 
 def make(family, folder):
@@ -57,9 +57,11 @@ def main():
         return make(rest[0], model)
     given = json.load(open(rest[0]))
     if command == "logits":
-        net = load(model)
-        with torch.no_grad():
-            answer = [net(torch.tensor([row])).logits[0].double().tolist() for row in given]
+        net = load(model, rest[1])
+        answer = rest[0] + ".logits"
+        with torch.no_grad(), open(answer, "wb") as out:
+            for row in given:
+                out.write(net(torch.tensor([row])).logits[0].float().numpy().tobytes())
     elif command == "greedy":
         net = load(model)
         answer = []
