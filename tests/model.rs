@@ -101,30 +101,37 @@ fn logits_are_those_of_transformers() {
     }
 }
 
+/// Has each prompt continued by its likeliest tokens, `count` of them.
+fn greedy(prompts: impl Iterator<Item = Vec<u32>>, count: usize) -> (Vec<Request>, DecodeOptions) {
+    let requests = prompts.map(|prompt| Request {
+        prompt,
+        segments: vec![Segment {
+            opening: Vec::new(),
+            max_new_tokens: count,
+        }],
+        key: DrawKey::new(0),
+    });
+    let options = DecodeOptions {
+        temperature: 0.0,
+        end_token: u32::MAX,
+        batch_size: 8,
+        filters: Filters::OFF,
+        stop: None,
+    };
+    (requests.collect(), options)
+}
+
 #[test]
 fn greedy_continuations_are_those_of_transformers() {
     for family in FAMILIES {
         let model = open(family);
         let golden = json(&data().join(family).join("greedy.json"));
         let golden: Vec<Vec<u32>> = serde_json::from_value(golden).unwrap();
-        let requests: Vec<Request> = token_rows()
+        let rows = token_rows();
+        let prompts = rows
             .iter()
-            .map(|row| Request {
-                prompt: row.iter().map(|t| *t as u32).collect(),
-                segments: vec![Segment {
-                    opening: Vec::new(),
-                    max_new_tokens: golden[0].len(),
-                }],
-                key: DrawKey::new(0),
-            })
-            .collect();
-        let options = DecodeOptions {
-            temperature: 0.0,
-            end_token: u32::MAX,
-            batch_size: 8,
-            filters: Filters::OFF,
-            stop: None,
-        };
+            .map(|row| row.iter().map(|t| *t as u32).collect());
+        let (requests, options) = greedy(prompts, golden[0].len());
         for rollouts in [Rollouts::trainer(), Rollouts::fused(Precision::Float32)] {
             let decoded = rollouts
                 .decode(&model, &requests, &options, &mut |_, _| {})

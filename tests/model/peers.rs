@@ -5,13 +5,13 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use gauntlet::model::chat_template::Message;
-use gauntlet::model::decoder::{DecodeOptions, Request, Segment};
 use gauntlet::model::engine::Engine;
 use gauntlet::model::fused::{FusedModel, Precision};
-use gauntlet::model::sampling::{DrawKey, Filters};
 use gauntlet::model::{Pretrained, Transformer};
 use serde_json::{Value as Json, json};
 use tch::{Device, Kind, Tensor, no_grad};
+
+use super::greedy;
 
 /// A Python with transformers, or none and the reason printed once.
 fn python() -> Option<&'static PathBuf> {
@@ -281,24 +281,7 @@ fn greedy_completions_of_published_models_are_equal() {
         let weights = pretrained.weights(Kind::Float).unwrap();
         let model = Transformer::frozen(&pretrained.config, weights, Device::Cpu);
         let mut engine = Engine::new(FusedModel::new(&model, Precision::Float32).unwrap());
-        let requests: Vec<Request> = prompts
-            .iter()
-            .map(|prompt| Request {
-                prompt: prompt.clone(),
-                segments: vec![Segment {
-                    opening: Vec::new(),
-                    max_new_tokens: COUNT,
-                }],
-                key: DrawKey::new(0),
-            })
-            .collect();
-        let options = DecodeOptions {
-            temperature: 0.0,
-            end_token: u32::MAX,
-            batch_size: 8,
-            filters: Filters::OFF,
-            stop: None,
-        };
+        let (requests, options) = greedy(prompts.iter().cloned(), COUNT);
         let (ours, _) = engine.decode(&requests, &options, &mut |_, _| {}).unwrap();
         let mut equal = 0;
         for ((prompt, ours), theirs) in prompts.iter().zip(&ours).zip(&theirs) {
