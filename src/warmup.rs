@@ -86,7 +86,15 @@ pub fn generator_batch(
 pub struct DiscriminatorData {
     attacks: Vec<Example>,
     verdicts: Vec<VerdictExample>,
+    contests: Vec<Contest>,
     key: DrawKey,
+}
+
+/// Whole chains of one problem of which some are right and some are wrong, as indices of the verdict examples.
+#[derive(Default)]
+struct Contest {
+    right: Vec<usize>,
+    wrong: Vec<usize>,
 }
 
 impl DiscriminatorData {
@@ -106,14 +114,15 @@ impl DiscriminatorData {
         let stages = config.written_stages();
         let options = SolveOptions {
             sampling,
-            samples: 2,
+            samples: config.warmup.verdict_samples,
             stages,
             key: key.with_name("chains"),
         };
         let attempts = solve(generator, judge, &problems, &options)?;
         let encoder = &generator.encoder;
-        let mut verdicts = Vec::new();
+        let (mut verdicts, mut contests) = (Vec::new(), Vec::new());
         for (problem, tries) in problems.iter().zip(&attempts) {
+            let mut contest = Contest::default();
             for attempt in tries
                 .iter()
                 .filter(|a| !matches!(a.judgement, Judgement::Masked(_)) && !a.chain.truncated())
@@ -127,7 +136,10 @@ impl DiscriminatorData {
                         target: if attempt.judgement.passed() { 1.0 } else { 0.0 },
                     });
                 }
+                // The last example is that of the whole chain.
+                contest.add(attempt.judgement.passed(), verdicts.len() - 1);
             }
+            contests.extend(contest.is_open().then_some(contest));
         }
         let pools = labelled_inputs(judge, &problems, key);
         let mut attacks = Vec::new();
@@ -187,26 +199,38 @@ impl DiscriminatorData {
         Ok(Self {
             attacks,
             verdicts,
+            contests,
             key: key.with_name("batches"),
         })
     }
 
-    /// Attack sets and verdicts of one step: `batch_size` sequences in all, three attack sets to a verdict.
+    /// Attack sets and verdicts of one step: three attack sets to two verdicts. Half of the verdicts are pairs of a right
+    /// and a wrong whole chain of one problem, which teach what tells them apart; the other half are drawn from all chains
+    /// at all stages, which teaches how likely a problem is to be solved.
     pub fn batch(&self, step: u64, batch_size: usize) -> (Vec<Example>, Vec<VerdictExample>) {
-        let verdicts = batch_size.div_ceil(4);
+        let pairs = batch_size.div_ceil(8);
+        let draw = |what: u64, i: u64, len: usize| -> usize {
+            (self.key.with(step).with(what).uniform(i) * len as f64) as usize
+        };
         let pick = |len: usize, what: u64, count: usize| -> Vec<usize> {
-            let key = self.key.with(step).with(what);
             (0..count as u64)
                 .filter(|_| len > 0)
-                .map(|i| (key.uniform(i) * len as f64) as usize)
+                .map(|i| draw(what, i, len))
                 .collect()
         };
+        let mut judged = pick(self.verdicts.len(), 1, 2 * pairs);
+        for (i, contest) in (0..).zip(pick(self.contests.len(), 2, pairs)) {
+            let Contest { right, wrong } = &self.contests[contest];
+            judged.push(right[draw(3, i, right.len())]);
+            judged.push(wrong[draw(4, i, wrong.len())]);
+        }
+        let attacks = batch_size - batch_size.div_ceil(4);
         (
-            pick(self.attacks.len(), 0, batch_size - verdicts)
+            pick(self.attacks.len(), 0, attacks)
                 .into_iter()
                 .map(|i| self.attacks[i].clone())
                 .collect(),
-            pick(self.verdicts.len(), 1, verdicts)
+            judged
                 .into_iter()
                 .map(|i| self.verdicts[i].clone())
                 .collect(),
@@ -222,6 +246,22 @@ impl DiscriminatorData {
     pub fn pass_rate(&self) -> f64 {
         let sum: f64 = self.verdicts.iter().map(|v| f64::from(v.target)).sum();
         sum / self.verdicts.len().max(1) as f64
+    }
+}
+
+impl Contest {
+    fn add(&mut self, right: bool, example: usize) {
+        let side = if right {
+            &mut self.right
+        } else {
+            &mut self.wrong
+        };
+        side.push(example);
+    }
+
+    /// Whether there is anything to tell apart.
+    fn is_open(&self) -> bool {
+        !self.right.is_empty() && !self.wrong.is_empty()
     }
 }
 

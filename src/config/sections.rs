@@ -223,6 +223,8 @@ section! {
         weight_decay: f64 = 0.1, in 0.0..=1.0;
         /// Problems whose executed chains teach the verdict head.
         verdict_problems: usize = 200, in 0..=100000;
+        /// Chains sampled for each of them: what is right in one and wrong in another teaches the verdict to choose.
+        verdict_samples: usize = 4, in 1..=64;
         /// Further problems that teach the discriminator to write tests: executed inputs, without chains of the generator.
         attack_problems: usize = 1500, in 0..=1000000;
     }

@@ -4,6 +4,7 @@ use crate::discriminator::Discriminator;
 use crate::encoding::EncodingError;
 use crate::generator::{ChainStart, Generator, Sampling};
 use crate::judge::{Case, Judge, Judgement};
+use crate::metrics::auc;
 use crate::model::sampling::DrawKey;
 use crate::problems::Problem;
 use crate::stage::Stage;
@@ -64,6 +65,9 @@ pub struct BestOf {
     pub chosen: Vec<f64>,
     /// Whether any candidate passes: the most that choosing can give.
     pub any: Vec<f64>,
+    /// Where some pass and some fail, the share of (passing, failing) pairs whose passing one has the higher verdict: the
+    /// AUC within one problem.
+    pub ordered: Vec<f64>,
 }
 
 /// Samples candidates as `options` say and lets the verdict choose.
@@ -98,6 +102,12 @@ pub fn best_of(
             .push(passed.iter().sum::<f64>() / passed.len() as f64);
         best.chosen.push(passed[chosen]);
         best.any.push(passed.iter().copied().fold(0.0, f64::max));
+        let scores: Vec<(f64, bool)> = verdicts
+            .iter()
+            .zip(&passed)
+            .map(|(&verdict, &passed)| (f64::from(verdict), passed > 0.5))
+            .collect();
+        best.ordered.extend(auc(&scores));
     }
     Ok(best)
 }

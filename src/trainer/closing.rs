@@ -91,6 +91,7 @@ impl Session<'_> {
             row(format!("mean of {samples} samples"), &best.mean),
             row(format!("best of {samples} by verdict"), &best.chosen),
             row(format!("any of {samples}"), &best.any),
+            row("verdict AUC within a problem".into(), &best.ordered),
         ])
     }
 }

@@ -20,9 +20,7 @@ use super::scoring::{
     Batch, Scales, ScoredRound, estimate_groups, kill_rate, pass_rate, set_wins, validity, wins,
 };
 use super::session::Session;
-
-/// Verdict examples a problem and step: enough to follow the generator, a fraction of the cost of its own update.
-const VERDICTS_PER_PROBLEM: usize = 4;
+use super::verdicts;
 
 /// Means over the steps of one stage, for the table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -118,7 +116,7 @@ impl Session<'_> {
                 round.score(own, &scales, &self.config)
             })
             .collect();
-        let examples = self.take_verdicts(&rounds, &scored, verdict_prompts, &verdicts);
+        let examples = self.take_verdicts(&rounds, &scored, &verdict_prompts, &verdicts)?;
         let recorded: usize = rounds
             .iter()
             .map(|r| r.record_mistakes(&mut self.mistakes, step))
@@ -196,36 +194,26 @@ impl Session<'_> {
         &mut self,
         rounds: &[Round],
         scored: &[ScoredRound],
-        prompts: Vec<Vec<u32>>,
-        verdicts: &[f32],
-    ) -> Vec<VerdictExample> {
-        let mut prompts = prompts.into_iter();
-        let mut verdicts = verdicts.iter();
+        prompts: &[Vec<u32>],
+        given: &[f32],
+    ) -> Result<Vec<VerdictExample>, TrainError> {
         let mut examples = Vec::new();
+        let mut offset = 0;
         for (round, scored) in rounds.iter().zip(scored) {
-            let mut taken = 0;
-            for (rollout, target) in round.rollouts.iter().zip(&scored.verdict_targets) {
-                let (prompt_tokens, verdict) =
-                    (prompts.next().unwrap_or_default(), verdicts.next());
-                let (Some(target), false) = (*target, rollout.completion().truncated()) else {
-                    continue;
-                };
-                if let Some(verdict) = verdict {
-                    self.state.verdicts.extend([(*verdict, target > 0.5)]);
-                }
-                if taken < VERDICTS_PER_PROBLEM {
-                    let (problem, stage) = (round.problem.id.clone(), rollout.key.stage);
-                    examples.push(VerdictExample {
-                        problem,
-                        stage,
-                        prompt_tokens,
-                        target,
-                    });
-                    taken += 1;
+            let own = offset..offset + round.rollouts.len();
+            offset = own.end;
+            let fresh = round.rollouts.iter().zip(&scored.verdict_targets);
+            for ((rollout, target), verdict) in fresh.zip(given.get(own.clone()).unwrap_or(&[])) {
+                if let (Some(target), false) = (target, rollout.completion().truncated()) {
+                    self.state.verdicts.extend([(*verdict, *target > 0.5)]);
                 }
             }
+            if self.config.game.adversary {
+                let encoder = &self.players.discriminator.encoder;
+                examples.extend(verdicts::examples(round, scored, &prompts[own], encoder)?);
+            }
         }
-        examples
+        Ok(examples)
     }
 
     fn update_generator(

@@ -24,6 +24,7 @@ mod scoring;
 mod session;
 mod state;
 mod summary;
+mod verdicts;
 
 pub use error::TrainError;
 pub use observer::{Begun, Observer, Silent};
