@@ -321,11 +321,14 @@ pub(super) fn read_manifest(
     Ok((manifest, blake3::hash(&bytes).to_hex().to_string()))
 }
 
-fn check_hash(file: &Path, record: &FileRecord, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let hash = match bytes.len() as u64 == record.size {
-        true => blake3::hash(bytes).to_hex().to_string(),
+fn check_hash(file: &Path, record: &FileRecord, map: &Mapped) -> Result<(), CheckpointError> {
+    let hash = match map.len() as u64 == record.size {
+        true => {
+            map.expect(&(0..map.len()));
+            blake3::hash(map).to_hex().to_string()
+        }
         // The size says enough.
         false => String::new(),
     };
-    record.check(file, bytes.len() as u64, &hash)
+    record.check(file, map.len() as u64, &hash)
 }

@@ -132,6 +132,7 @@ impl PtFile {
             .entries
             .get(entry)
             .ok_or_else(|| self.refuse(entry, "is missing"))?;
+        self.map.expect(range);
         let bytes = &self.map[range.clone()];
         if let Some(hashes) = &self.hashes {
             let Some(expected) = hashes.get(entry) else {

@@ -1,10 +1,14 @@
 //! Files seen as memory.
 
+use std::fs::File;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use gauntlet_shim::MappedFile;
+
+use super::ahead::ReadAhead;
 
 /// A regular file mapped for reading. The files of a committed checkpoint are never written again: the writer creates
 /// them under a name of its own, and deletion by retention keeps the pages of an open map alive.
@@ -12,6 +16,9 @@ use gauntlet_shim::MappedFile;
 pub struct Mapped {
     /// Absent of an empty file, which cannot be mapped.
     file: Option<MappedFile>,
+    /// The same file for what reads ahead, which begins when something is expected for the first time.
+    plain: File,
+    ahead: OnceLock<Option<ReadAhead>>,
 }
 
 impl Mapped {
@@ -28,7 +35,19 @@ impl Mapped {
             0 => None,
             _ => Some(MappedFile::open(path)?),
         };
-        Ok(Self { file })
+        Ok(Self {
+            file,
+            ahead: OnceLock::new(),
+            plain: File::open(path)?,
+        })
+    }
+
+    /// Says that the bytes of `range` are read next, so that a disk can begin before they are touched.
+    pub fn expect(&self, range: &Range<usize>) {
+        let begin = || ReadAhead::of(self.plain.try_clone().ok()?, self.len());
+        if let Some(ahead) = self.ahead.get_or_init(begin) {
+            ahead.expect(range);
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! - [`HostTensor`]: a tensor's bytes, copied out of libtorch, free to go to another thread.
 //! - [`PtFile`]: an opened file; tensors are read from the memory map when asked for.
 
+mod ahead;
 mod dtype;
 mod file;
 mod host;
