@@ -1,4 +1,6 @@
-//! Groups sequences into microbatches: one forward pass each, padded to its longest member.
+//! Groups sequences into microbatches: one forward pass each, padded to its longest member or packed into one row.
+
+use std::collections::HashMap;
 
 /// Indices of sequences that go through the model together.
 ///
@@ -24,9 +26,65 @@ pub fn microbatches(lengths: &[usize], token_budget: usize) -> Vec<Vec<usize>> {
     batches
 }
 
+/// The same for sequences that are packed behind one another, where a prompt that several share counts once.
+///
+/// Each is given as its prompt and the length of what follows. Those of one prompt stay together, prompts in the order
+/// in which they come first; a microbatch takes at most `token_budget` tokens but has at least one member.
+///
+/// ```
+/// # use gauntlet::batch::packed_microbatches;
+/// let (a, b) = (&[1, 2, 3][..], &[4][..]);
+/// assert_eq!(packed_microbatches(&[(a, 2), (b, 5), (a, 1)], 7), vec![vec![0, 2], vec![1]]);
+/// ```
+pub fn packed_microbatches(sequences: &[(&[u32], usize)], token_budget: usize) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut group_of: HashMap<&[u32], usize> = HashMap::new();
+    for (i, (prompt, _)) in sequences.iter().enumerate() {
+        let group = *group_of.entry(prompt).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[group].push(i);
+    }
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    let mut taken = 0;
+    for group in groups {
+        let mut begun = false;
+        for i in group {
+            let (prompt, length) = sequences[i];
+            let more = if begun { length } else { prompt.len() + length };
+            match batches.last_mut() {
+                Some(batch) if taken + more <= token_budget => {
+                    batch.push(i);
+                    taken += more;
+                }
+                _ => {
+                    batches.push(vec![i]);
+                    taken = prompt.len() + length;
+                }
+            }
+            begun = true;
+        }
+    }
+    batches
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_over_the_budget_is_parted_and_its_prompt_counts_again() {
+        let prompts = [[7u32; 10], [8; 10]];
+        let sequences: Vec<(&[u32], usize)> = (0..12).map(|i| (&prompts[i % 2][..], 5)).collect();
+        let batches = packed_microbatches(&sequences, 25);
+        assert_eq!(
+            batches,
+            [[0, 2, 4], [6, 8, 10], [1, 3, 5], [7, 9, 11]].map(Vec::from)
+        );
+        assert_eq!(packed_microbatches(&sequences[..1], 3), vec![vec![0]]);
+        assert!(packed_microbatches(&[], 3).is_empty());
+    }
 
     #[test]
     fn every_sequence_is_in_one_microbatch_and_the_budget_holds() {

@@ -3,15 +3,19 @@
 
 use tch::{Kind, Tensor, no_grad};
 
-use crate::batch::microbatches;
+use crate::batch::{microbatches, packed_microbatches};
 use crate::discriminator::Discriminator;
 use crate::loss::{self, PolicyMetrics};
 use crate::model::scoring::{Span, logprobs_of, span_backward, span_logprobs};
 use crate::model::{Batching, Transformer};
 use crate::rollout::{TrainSequence, VerdictExample};
 
-/// Padded tokens in one forward pass: keeps activations in cache and peak memory bounded.
-pub const MICROBATCH_TOKENS: usize = 4096;
+/// Padded tokens in one pass of a small model: keeps activations in cache and peak memory bounded.
+const PADDED_TOKENS: usize = 4096;
+
+/// Packed tokens in one pass of a large model, where the activations of a token take megabytes; products of matrices
+/// gain nothing from more.
+const PACKED_TOKENS: usize = 1024;
 
 /// Bound of the weights that correct for rollouts decoded with other numbers than those of training: each token counts
 /// pi(t) over its probability at sampling time, at most this (truncated importance sampling, Ionides 2008).
@@ -35,14 +39,34 @@ impl Example {
     }
 }
 
+/// Which of `spans` go through the model together.
+fn passes(model: &Transformer, spans: &[Span]) -> Vec<Vec<usize>> {
+    match model.batching() {
+        Batching::Padded => {
+            let lengths: Vec<usize> = spans.iter().map(|span| span.tokens.len()).collect();
+            microbatches(&lengths, PADDED_TOKENS)
+        }
+        Batching::Packed { .. } => {
+            let parted: Vec<(&[u32], usize)> = spans
+                .iter()
+                .map(|span| {
+                    let (prompt, rest) = span.tokens.split_at(span.range.start);
+                    (prompt, rest.len())
+                })
+                .collect();
+            packed_microbatches(&parted, PACKED_TOKENS)
+        }
+    }
+}
+
 /// Gradients of the cross-entropy over `examples`, averaged over all trained tokens and times `weight`. Returns nats per
 /// token.
 pub fn imitate(model: &Transformer, examples: &[Example], weight: f64) -> f64 {
     let tokens: usize = examples.iter().map(|e| e.span().range.len()).sum();
-    let lengths: Vec<usize> = examples.iter().map(|e| e.tokens.len()).collect();
+    let all: Vec<Span> = examples.iter().map(Example::span).collect();
     let mut nats = 0.0;
-    for batch in microbatches(&lengths, MICROBATCH_TOKENS) {
-        let spans: Vec<Span> = batch.iter().map(|&i| examples[i].span()).collect();
+    for batch in passes(model, &all) {
+        let spans: Vec<Span> = batch.iter().map(|&i| all[i].clone()).collect();
         span_backward(model, &spans, &mut |logits, targets, _| {
             let (loss, sum) = loss::cross_entropy(logits, targets, tokens as f64);
             nats += sum;
@@ -74,16 +98,16 @@ pub fn reinforce(
     options: &PolicyOptions,
 ) -> PolicyMetrics {
     let denominator = (options.sequences.max(1) * options.max_new_tokens.max(1)) as f64;
-    let lengths: Vec<usize> = sequences.iter().map(|s| s.tokens().len()).collect();
+    let all: Vec<Span> = sequences
+        .iter()
+        .map(|sequence| Span {
+            tokens: sequence.tokens(),
+            range: sequence.loss_range(),
+        })
+        .collect();
     let mut total = PolicyMetrics::default();
-    for batch in microbatches(&lengths, MICROBATCH_TOKENS) {
-        let spans: Vec<Span> = batch
-            .iter()
-            .map(|&i| Span {
-                tokens: sequences[i].tokens(),
-                range: sequences[i].loss_range(),
-            })
-            .collect();
+    for batch in passes(model, &all) {
+        let spans: Vec<Span> = batch.iter().map(|&i| all[i].clone()).collect();
         let advantages: Vec<f32> = batch
             .iter()
             .flat_map(|&i| {
@@ -128,7 +152,11 @@ pub fn reinforce(
 pub fn judge(discriminator: &Discriminator, examples: &[VerdictExample], trunk_weight: f64) -> f64 {
     let lengths: Vec<usize> = examples.iter().map(|e| e.prompt_tokens.len()).collect();
     let mut nats = 0.0;
-    for batch in microbatches(&lengths, MICROBATCH_TOKENS) {
+    let budget = match discriminator.model.batching() {
+        Batching::Padded => PADDED_TOKENS,
+        Batching::Packed { .. } => PACKED_TOKENS,
+    };
+    for batch in microbatches(&lengths, budget) {
         let prompts: Vec<&[u32]> = batch
             .iter()
             .map(|&i| &examples[i].prompt_tokens[..])

@@ -16,7 +16,7 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 mod damage;
 mod gguf;
-mod peers;
+pub mod peers;
 mod training;
 
 const FAMILIES: [&str; 3] = ["llama", "qwen2", "qwen3"];

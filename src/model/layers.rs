@@ -69,12 +69,29 @@ impl Layer {
     }
 }
 
+/// A stretch of a packed row: a sequence, a prompt that several sequences share, or what one of those adds to it.
+pub(super) struct Segment {
+    pub start: i64,
+    pub length: i64,
+    /// The prompt that it goes on from, which stands earlier in the row.
+    pub prompt: Option<Prompt>,
+}
+
+/// A segment that others go on from.
+pub(super) struct Prompt {
+    pub start: i64,
+    pub length: i64,
+    /// What each position of the segment sees of prompt and segment: bool `[T, prompt's length + T]`.
+    pub mask: Tensor,
+}
+
 /// What a position may see.
 pub(super) enum Attention<'a> {
     /// Itself and all before it in its row.
     Causal,
-    /// Itself and all before it in its sequence; the sequences, of these lengths, stand behind one another in one row.
-    Packed(&'a [i64]),
+    /// Itself, all before it in its segment, and what the segment goes on from; the segments stand behind one another in
+    /// one row.
+    Packed(&'a [Segment]),
     /// What the additive mask leaves of the cache.
     Cached(&'a Tensor, LayerCache<'a>),
 }
@@ -93,10 +110,13 @@ impl Attention<'_> {
                 let (k, v) = cache.append(&k, &v);
                 plain(q, &k, &v, Some(mask))
             }
-            Self::Packed(lengths) => {
+            Self::Packed(segments) => {
                 // Sequences of one length are rows of a batch; others go one by one.
-                let (n, first) = (lengths.len() as i64, lengths[0]);
-                if lengths.iter().all(|length| *length == first) {
+                let (n, first) = (segments.len() as i64, segments[0].length);
+                if segments
+                    .iter()
+                    .all(|s| s.length == first && s.prompt.is_none())
+                {
                     let rows = |t: &Tensor| {
                         let (heads, width) = (t.size()[1], t.size()[3]);
                         t.view([heads, n, first, width]).transpose(0, 1)
@@ -105,12 +125,19 @@ impl Attention<'_> {
                     let attended = plain(&rows(&q), &rows(&k), &rows(&v), None);
                     return attended.transpose(0, 1).reshape(q.size());
                 }
-                let mut at = 0;
-                let mut parts = Vec::with_capacity(lengths.len());
-                for &length in lengths {
-                    let part = |t: &Tensor| t.narrow(2, at, length);
-                    parts.push(plain(&part(q), &part(&k), &part(&v), None));
-                    at += length;
+                let mut parts = Vec::with_capacity(segments.len());
+                for segment in segments {
+                    let own = |t: &Tensor| t.narrow(2, segment.start, segment.length);
+                    parts.push(match &segment.prompt {
+                        None => plain(&own(q), &own(&k), &own(&v), None),
+                        Some(prompt) => {
+                            let seen = |t: &Tensor| {
+                                let before = t.narrow(2, prompt.start, prompt.length);
+                                Tensor::cat(&[before, own(t)], 2)
+                            };
+                            plain(&own(q), &seen(&k), &seen(&v), Some(&prompt.mask))
+                        }
+                    });
                 }
                 Tensor::cat(&parts, 2)
             }

@@ -1,5 +1,6 @@
 //! Training passes of large models: sequences behind one another in one row, attention block-diagonal, the output head in
-//! chunks, and on request activations computed again instead of kept.
+//! chunks, and on request activations computed again instead of kept. A prompt that several sequences share, as those of a
+//! group do, stands in the row once, and each of them attends to it; its gradient is the sum of theirs.
 //!
 //! The backward pass goes part by part. A part's output is cut from the graph and made a leaf; the part behind it leaves
 //! its gradient on that leaf, and `sum(output * gradient)` has exactly that gradient to hand on. So logits of a large
@@ -8,11 +9,12 @@
 //!
 //! Shape legend: T tokens of all sequences, M scored positions, C hidden size, V vocabulary.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
-use tch::{Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
 
-use super::layers::Attention;
+use super::layers::{Attention, Prompt, Segment};
 use super::lora::cast;
 use super::scoring::Span;
 use super::transformer::Transformer;
@@ -26,7 +28,8 @@ struct Packed {
     tokens: Tensor,
     /// `[1, T]` (int64), counted from each sequence's start.
     positions: Tensor,
-    lengths: Vec<i64>,
+    /// In the order of the row, which they fill.
+    segments: Vec<Segment>,
     /// Positions `[M]` that predict the scored tokens.
     at: Tensor,
     /// Those tokens `[M]`.
@@ -35,25 +38,45 @@ struct Packed {
 
 impl Packed {
     fn new(model: &Transformer, spans: &[Span]) -> Self {
-        let (mut tokens, mut positions, mut lengths) = (Vec::new(), Vec::new(), Vec::new());
+        let device = model.device();
+        let mut row = Row::default();
         let (mut at, mut targets) = (Vec::new(), Vec::new());
+        let mut sharers: HashMap<&[u32], usize> = HashMap::new();
         for span in spans {
-            let start = tokens.len();
-            tokens.extend(span.tokens.iter().map(|t| i64::from(*t)));
-            positions.extend(0..span.tokens.len() as i64);
-            lengths.push(span.tokens.len() as i64);
-            at.extend(span.range.clone().map(|column| (start + column) as i64 - 1));
-            targets.extend(
-                span.range
-                    .clone()
-                    .map(|column| i64::from(span.tokens[column])),
-            );
+            *sharers.entry(prompt(span)).or_default() += 1;
         }
-        let on_device = |values: &[i64]| Tensor::from_slice(values).to_device(model.device());
+        let mut prompts: HashMap<&[u32], i64> = HashMap::new();
+        for span in spans {
+            let prompt = prompt(span);
+            // Without a token of its own there is no segment to go on.
+            let shared = sharers[prompt] > 1 && prompt.len() < span.tokens.len();
+            let begun = shared.then(|| {
+                *prompts
+                    .entry(prompt)
+                    .or_insert_with(|| row.push(prompt, 0, None))
+            });
+            let known = if shared { prompt.len() } else { 0 };
+            let own = &span.tokens[known..];
+            let before = begun.map(|start| Prompt {
+                start,
+                length: known as i64,
+                mask: sees(own.len(), known, device),
+            });
+            let start = row.push(own, known, before);
+            for column in span.range.clone() {
+                let (before, known) = (column as i64 - 1, known as i64);
+                at.push(match begun {
+                    Some(prompt) if before < known => prompt + before,
+                    _ => start + before - known,
+                });
+                targets.push(i64::from(span.tokens[column]));
+            }
+        }
+        let on_device = |values: &[i64]| Tensor::from_slice(values).to_device(device);
         Self {
-            tokens: on_device(&tokens).view([1, -1]),
-            positions: on_device(&positions).view([1, -1]),
-            lengths,
+            tokens: on_device(&row.tokens).view([1, -1]),
+            positions: on_device(&row.positions).view([1, -1]),
+            segments: row.segments,
             at: on_device(&at),
             targets: on_device(&targets),
         }
@@ -65,6 +88,44 @@ impl Packed {
     }
 }
 
+/// What the scored part of a sequence goes on from.
+fn prompt<'a>(span: &Span<'a>) -> &'a [u32] {
+    &span.tokens[..span.range.start]
+}
+
+/// Each of `length` positions behind a prompt of `known` tokens sees the prompt, what came before it, and itself.
+fn sees(length: usize, known: usize, device: Device) -> Tensor {
+    let all = Tensor::ones(
+        [length as i64, (known + length) as i64],
+        (Kind::Bool, device),
+    );
+    all.tril(known as i64)
+}
+
+/// A row while it is filled.
+#[derive(Default)]
+struct Row {
+    tokens: Vec<i64>,
+    positions: Vec<i64>,
+    segments: Vec<Segment>,
+}
+
+impl Row {
+    /// Adds `tokens`, the first of which stands at position `first` of its sequence. Returns where the segment begins.
+    fn push(&mut self, tokens: &[u32], first: usize, prompt: Option<Prompt>) -> i64 {
+        let start = self.tokens.len() as i64;
+        self.tokens.extend(tokens.iter().map(|t| i64::from(*t)));
+        self.positions
+            .extend((first..first + tokens.len()).map(|position| position as i64));
+        self.segments.push(Segment {
+            start,
+            length: tokens.len() as i64,
+            prompt,
+        });
+        start
+    }
+}
+
 /// Hidden states `[M, C]` at the positions that predict the scored tokens of `spans`, with their graph, and those tokens
 /// `[M]`.
 pub fn scored_hidden(model: &Transformer, spans: &[Span]) -> (Tensor, Tensor) {
@@ -72,7 +133,7 @@ pub fn scored_hidden(model: &Transformer, spans: &[Span]) -> (Tensor, Tensor) {
     let rotary = model.rotary_at(&packed.positions);
     let mut hidden = model.embed(&packed.tokens);
     for layer in &model.layers {
-        let attention = Attention::Packed(&packed.lengths);
+        let attention = Attention::Packed(&packed.segments);
         hidden = model.block(layer, hidden, &rotary, attention);
     }
     let rows = packed.scored(&hidden);
@@ -99,7 +160,7 @@ fn backward_by_block(model: &Transformer, spans: &[Span], loss: &mut ChunkLoss) 
     let packed = Packed::new(model, spans);
     let rotary = model.rotary_at(&packed.positions);
     let block = |layer, hidden| {
-        let attention = Attention::Packed(&packed.lengths);
+        let attention = Attention::Packed(&packed.segments);
         model.block(layer, hidden, &rotary, attention)
     };
     let mut inputs = Vec::with_capacity(model.layers.len());
@@ -181,7 +242,7 @@ fn hand_on(output: &Tensor, gradient: &Tensor) {
 
 #[cfg(test)]
 mod tests {
-    use tch::{Device, Reduction};
+    use tch::Reduction;
 
     use super::super::config::test_config;
     use super::super::lora::LoraConfig;
@@ -191,10 +252,31 @@ mod tests {
     const A: [u32; 7] = [1, 2, 3, 4, 5, 6, 7];
     const B: [u32; 4] = [9, 8, 7, 6];
     const C: [u32; 4] = [3, 1, 4, 1];
+    /// Two that go on from one prompt.
+    const D: [u32; 5] = [5, 2, 8, 1, 6];
+    const E: [u32; 6] = [5, 2, 8, 7, 3, 3];
 
     fn spans() -> Vec<Span<'static>> {
         let span = |tokens, range| Span { tokens, range };
-        vec![span(&A, 2..7), span(&B, 1..4), span(&C, 3..4)]
+        vec![
+            span(&A, 2..7),
+            span(&D, 3..5),
+            span(&B, 1..4),
+            span(&E, 3..6),
+            span(&C, 3..4),
+        ]
+    }
+
+    #[test]
+    fn a_shared_prompt_stands_in_the_row_once() {
+        let model = &models()[0];
+        let packed = Packed::new(model, &spans());
+        let all = A.len() + B.len() + C.len() + D.len() + E.len();
+        assert_eq!(packed.tokens.size(), [1, all as i64 - 3]);
+        // Without a second sequence there is nothing to share.
+        let alone = Packed::new(model, &spans()[2..]);
+        assert_eq!(alone.segments.len(), 3);
+        assert!(alone.segments.iter().all(|s| s.prompt.is_none()));
     }
 
     fn sum(logits: &Tensor, targets: &Tensor) -> Tensor {
@@ -254,7 +336,7 @@ mod tests {
                         sum(logits, targets)
                     },
                 );
-                assert_eq!(seen, 9);
+                assert_eq!(seen, 14);
                 assert!(
                     close(&gradients(&model), &padded),
                     "checkpointing {checkpointing}"

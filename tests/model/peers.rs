@@ -14,7 +14,7 @@ use tch::{Device, Kind, Tensor, no_grad};
 use super::greedy;
 
 /// A Python with transformers, or none and the reason printed once.
-fn python() -> Option<&'static PathBuf> {
+pub fn python() -> Option<&'static PathBuf> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOUND
         .get_or_init(|| {
@@ -34,7 +34,8 @@ fn python() -> Option<&'static PathBuf> {
         .as_ref()
 }
 
-fn run(python: &Path, args: &[&str]) -> Json {
+/// What a Python program prints, as JSON.
+pub fn run(python: &Path, args: &[&str]) -> Json {
     let output = Command::new(python)
         .args(["-W", "ignore"])
         .args(args)

@@ -7,6 +7,7 @@ Needs torch, transformers and jinja2; for a folder that holds an adapter alone, 
 """
 
 import argparse
+import ast
 import json
 import pathlib
 
@@ -20,6 +21,17 @@ END = "<|end|>"  # closes every text of a model that is not prompted as in a con
 
 def prompt(name, **values):
     return jinja2.Template((FOLDER / "prompts" / f"{name}.j2").read_text()).render(**values)
+
+
+def header_of(signature):
+    """The first line of the definition without annotations: the code was trained to open with it."""
+    function = ast.parse(f"{signature.rstrip(': ')}: pass").body[0]
+    arguments = function.args
+    for argument in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]:
+        if argument:
+            argument.annotation = None
+    function.returns = None
+    return ast.unparse(function).splitlines()[0]
 
 
 def load():
@@ -60,9 +72,10 @@ def main():
         return tokenizer.decode(written[0, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
 
     text = prompt("problem", statement=args.problem, signature=args.signature)
+    header = header_of(args.signature) if args.signature else ""
     messages, stages = [], []
     for number in range(1, 6):
-        opening = prompt(f"stage_{number}", header="")
+        opening = prompt(f"stage_{number}", header=header)
         if tokenizer.chat_template:
             content = f"{text}\n\n{opening}" if number == 1 else opening
             messages.append({"role": "user", "content": content})
@@ -70,8 +83,9 @@ def main():
             messages.append({"role": "assistant", "content": stages[-1]})
         else:
             text += opening
-            stages.append(write(text))
-            text += stages[-1] + END
+            written = write(text)
+            text += written + END
+            stages.append(header * (number == 5) + written)
     if args.json:
         print(json.dumps(stages))
     else:
