@@ -98,13 +98,13 @@ struct Contest {
 }
 
 impl DiscriminatorData {
-    /// Solves `warmup.verdict_problems` problems with the warm generator, executes the chains, and turns them into
+    /// Solves `warmup.verdict_problems` problems with the warm generators, an equal part with each, executes the chains, and turns them into
     /// verdict examples (each chain at every stage) and attack sets whose expected values the reference gave. Inputs that
     /// the chain under attack fails on come first.
     pub fn collect(
         config: &Config,
         source: &ProblemSource,
-        generator: &Generator,
+        generators: &[&Generator],
         judge: &Judge,
         sampling: &Sampling,
         key: DrawKey,
@@ -118,8 +118,12 @@ impl DiscriminatorData {
             stages,
             key: key.with_name("chains"),
         };
-        let attempts = solve(generator, judge, &problems, &options)?;
-        let encoder = &generator.encoder;
+        let part = count.div_ceil(generators.len()).max(1);
+        let mut attempts = Vec::with_capacity(count);
+        for (generator, problems) in generators.iter().zip(problems.chunks(part)) {
+            attempts.extend(solve(generator, judge, problems, &options)?);
+        }
+        let encoder = &generators[0].encoder;
         let (mut verdicts, mut contests) = (Vec::new(), Vec::new());
         for (problem, tries) in problems.iter().zip(&attempts) {
             let mut contest = Contest::default();

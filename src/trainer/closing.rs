@@ -28,15 +28,16 @@ impl Session<'_> {
         let sampling = self.sampling(evaluation.temperature);
         let key = self.key.with_name("closing");
         let warmup = &self.config.warmup;
+        // The baseline knows as many as a generator that learns alone, also where several share the stream.
         let seen = (warmup.generator_steps * warmup.batch_size as u64).min(MOST_RETRIEVED);
         let retriever = Retriever::new((0..seen).map(|index| self.source.example(index)));
+        let ((generator, _), judge) = (self.best(), &self.judge);
         let mut alone = ClosingRow::new("pass@1");
         let mut swapped = ClosingRow::new("stages of another problem");
         let mut retrieved = ClosingRow::new("nearest training solution");
         for pool in self.validation.iter().chain(&self.report) {
-            let attempts = self.attempts(pool, usize::MAX)?;
+            let attempts = self.attempts(generator, pool, usize::MAX)?;
             alone.add(&pool.name, bootstrap(&score(&pool.name, &attempts).passed));
-            let (generator, judge) = (&self.players.generator, &self.judge);
             if stages.len() > 1 {
                 let passed =
                     swapped_stages(generator, judge, &pool.problems, &attempts, &sampling, key)?;
@@ -74,7 +75,7 @@ impl Session<'_> {
             stages: self.config.written_stages(),
             key: self.key.with_name("best of"),
         };
-        let (generator, discriminator) = (&self.players.generator, &self.players.discriminator);
+        let (generator, discriminator) = self.best();
         let best = best_of(
             generator,
             discriminator,
