@@ -147,7 +147,10 @@ fn of_several_players_the_best_or_those_asked_for_are_used() {
     };
     let chosen = ask(&["--generator", "1", "--discriminator", "0"]);
     let players = &chosen["checkpoint"]["players"];
-    assert_eq!(players, &serde_json::json!(["generator_1", "discriminator_0"]));
+    assert_eq!(
+        players,
+        &serde_json::json!(["generator_1", "discriminator_0"])
+    );
     let other = ask(&["--generator", "0", "--discriminator", "0"]);
     assert_ne!(chosen["reasoning_chain"], other["reasoning_chain"]);
 

@@ -17,6 +17,7 @@ use crate::rewards::pool_attacks;
 use super::TrainError;
 use super::game::StageMeans;
 use super::play::frozen_bank;
+use super::players::Pair;
 use super::session::Session;
 use super::summary::{Ranking, StageRow, highest};
 
@@ -56,17 +57,10 @@ impl Session<'_> {
     }
 
     /// The players that did best when all were measured last.
-    pub(super) fn best(&self) -> (&Generator, &Discriminator) {
-        let ranking = self
-            .summary
-            .rows
-            .last()
-            .and_then(|row| row.ranking.as_ref());
-        let best = ranking.map(Ranking::best).unwrap_or_default();
-        (
-            &self.roster.generators[best.generator].policy,
-            &self.roster.discriminators[best.discriminator].policy,
-        )
+    pub(super) fn best(&self) -> Pair {
+        let last = self.summary.rows.last();
+        let ranking = last.and_then(|row| row.ranking.as_ref());
+        ranking.map(Ranking::best).unwrap_or_default()
     }
 
     /// Measures a part of the validation pools within a stage, to be seen; `best` is chosen by whole pools.

@@ -20,7 +20,7 @@ use crate::model::sampling::DrawKey;
 use crate::source::ProblemSource;
 use crate::stage::Stage;
 use crate::update::imitate;
-use crate::warmup::{DiscriminatorData, generator_batch, learning_rate};
+use crate::warmup::{DiscriminatorData, generator_batch, learning_rate, own_step};
 
 use super::TrainError;
 use super::base::Base;
@@ -290,13 +290,13 @@ impl<'o> Session<'o> {
             if self.is_interrupted() {
                 return Ok(false);
             }
-            let (step, started) = (self.state.phase_step, Instant::now());
-            let number = (step % players) as usize;
+            let started = Instant::now();
+            let (number, step) = turn(self.state.phase_step, players);
             let player = &mut self.roster.generators[number];
-            let encoder = &player.policy.encoder;
-            let examples = generator_batch(&self.source, encoder, stages, step, warmup.batch_size)?;
+            let (encoder, own) = (&player.policy.encoder, own_step(number, step));
+            let examples = generator_batch(&self.source, encoder, stages, own, warmup.batch_size)?;
             let nats = imitate(&player.policy.model, &examples, 1.0);
-            let rate = warmup_rate(&warmup, step / players, warmup.generator_steps);
+            let rate = warmup_rate(&warmup, step, warmup.generator_steps);
             let norm = player.step(rate)?;
             self.state.standings.generators[number].totals.updates += 1;
             let mut values = vec![
@@ -345,14 +345,15 @@ impl<'o> Session<'o> {
             if self.is_interrupted() {
                 return Ok(false);
             }
-            let (step, started) = (self.state.phase_step, Instant::now());
-            let number = (step % players) as usize;
+            let started = Instant::now();
+            let (number, step) = turn(self.state.phase_step, players);
             let player = &mut self.roster.discriminators[number];
-            let (examples, verdicts) = data.batch(step, warmup.batch_size);
+            let own = own_step(number, step);
+            let (examples, verdicts) = data.batch(own, warmup.batch_size);
             let nats = imitate(&player.policy.model, &examples, 1.0);
             // From scratch the trunk has to learn what verdicts need, so here it takes their whole gradient.
             let verdict_nats = crate::update::judge(&player.policy, &verdicts, 1.0);
-            let rate = warmup_rate(&warmup, step / players, steps);
+            let rate = warmup_rate(&warmup, step, steps);
             let norm = player.step(rate)?;
             self.state.standings.discriminators[number].totals.updates += 1;
             let mut values = vec![
@@ -467,6 +468,11 @@ impl<'o> Session<'o> {
             batch_size: self.config.evaluation.batch_size,
         }
     }
+}
+
+/// Whose turn a step of warm-up is, and which of its own steps it is.
+fn turn(step: u64, players: u64) -> (usize, u64) {
+    ((step % players) as usize, step / players)
 }
 
 /// The learning rate of one of a player's own warm-up steps.

@@ -10,12 +10,17 @@ use tch::Tensor;
 
 use super::{CONFIG, Dir, assert_same_end, peaceful, read, text};
 
-/// What makes of [`CONFIG`] a run of two players of each role, whose checkpoints say so.
-const TWO: [(&str, &str); 4] = [
-    ("run:", "players: {generators: 2, discriminators: 2}\nrun:"),
+/// What makes of [`CONFIG`] a run of two players of each role, whose checkpoints say so, and in which all four learn.
+const TWO: [(&str, &str); 5] = [
     (
-        "generator_steps: 150, discriminator_steps: 30",
-        "generator_steps: 60, discriminator_steps: 10",
+        "run:",
+        "players: {generators: 2, discriminators: 2}\nsampling: {temperature: 0.7}\n\
+         evaluation: {closing: false}\nrun:",
+    ),
+    ("discriminator_steps: 30", "discriminator_steps: 10"),
+    (
+        "problems_per_step: 2, group_size: 2",
+        "problems_per_step: 3, group_size: 4",
     ),
     ("[1, 1, 1, 1, 3]", "[1, 1, 1, 1, 4]"),
     ("eval_every: 0", "eval_every: 2, name_players: true"),
@@ -72,24 +77,25 @@ fn several_players_train_and_resume_exactly() {
     the_tools_choose_by_number(&dir);
 
     // From within the generators' warm-up and from the middle of the last stage; names need not tell of the players.
-    for from in ["step_000100", "step:146"] {
+    for from in ["step_000200", "step:326"] {
         let output = dir.train(&["--resume", from]);
         assert!(output.status.success(), "{from}: {}", text(&output.stderr));
         assert_same_end(&whole, &dir.runs().pop().unwrap(), from);
     }
     let output = dir.train(&["--resume", "stage_2", "--set", "players.generators=3"]);
-    assert_refused(
-        &output,
-        1,
-        "players.generators was 2 there and is 3 here",
-    );
+    assert_refused(&output, 1, "players.generators was 2 there and is 3 here");
     let output = dir.train(&["--init-from", "stage_2", "--set", "players.generators=3"]);
     assert_refused(&output, 1, "has 2 generators, and players.generators is 3");
 }
 
 fn files_are_named_after_their_players(run: &Path) {
     let checkpoint = |name: &str| Checkpoint::open(&run.join("checkpoints").join(name)).unwrap();
-    for name in ["stage_0_g2_d2", "stage_5_g2_d2", "step_000146_g2_d2", "final"] {
+    for name in [
+        "stage_0_g2_d2",
+        "stage_5_g2_d2",
+        "step_000326_g2_d2",
+        "final",
+    ] {
         assert_eq!(checkpoint(name).players(), NAMES, "{name}");
     }
     let warm = checkpoint("stage_0_g2_d2");
@@ -97,24 +103,34 @@ fn files_are_named_after_their_players(run: &Path) {
         let [one, other] = [0, 1].map(|number| weights(&warm, &format!("{role}_{number}")));
         assert_ne!(one, other, "{role}");
     }
+    // The first is warmed up as the only one is, whoever else there is.
+    let alone = Checkpoint::open(&peaceful().join("checkpoints/stage_0")).unwrap();
+    assert_eq!(weights(&warm, "generator_0"), weights(&alone, GENERATOR));
     let usage = &warm.manifest().usage;
-    assert!(usage.iter().any(|line| line.contains("generator_0.pt")), "{usage:?}");
+    assert!(
+        usage.iter().any(|line| line.contains("generator_0.pt")),
+        "{usage:?}"
+    );
 }
 
 fn figures_are_kept_for_each_player(run: &Path) {
     let metrics: Json = serde_json::from_str(&read(run, "checkpoints/final/metrics.json")).unwrap();
     let state = read(run, "checkpoints/final/trainer_state.json");
     let state: Json = serde_json::from_str(&state).unwrap();
-    for role in [GENERATOR, DISCRIMINATOR] {
+    for (role, warmup) in [(GENERATOR, 150), (DISCRIMINATOR, 10)] {
         let each = [0, 1].map(|number| &metrics["players"][format!("{role}_{number}")]);
         for figure in ["episodes", "wins", "updates"] {
             let [one, other] = each.map(|player| player[figure].as_u64().unwrap());
             assert_eq!(metrics[role][figure], one + other, "{role}: {figure}");
         }
-        assert!(each.iter().all(|player| player["episodes"] != 0), "{metrics:#}");
+        let learnt = |player: &&Json| player["updates"].as_u64() > Some(warmup);
+        assert!(each.iter().all(learnt), "{metrics:#}");
         // In the trainer's state, too.
         let sum = &state["players"][format!("{role}_1")]["reward_sum"];
-        assert!(sum.is_f64() && state[role]["reward_sum"].is_f64(), "{state:#}");
+        assert!(
+            sum.is_f64() && state[role]["reward_sum"].is_f64(),
+            "{state:#}"
+        );
     }
     let theirs = &metrics["players"]["discriminator_1"];
     assert!(theirs["attack_validity"].is_f64(), "{theirs:#}");
@@ -150,7 +166,7 @@ fn every_pair_meets(run: &Path) {
         let own = |line: &&Json| line.get(loss).is_some() && line["player"] == number;
         lines.iter().filter(own).count()
     };
-    assert_eq!([0.0, 1.0].map(|n| warm("generator_loss", n)), [60, 60]);
+    assert_eq!([0.0, 1.0].map(|n| warm("generator_loss", n)), [150, 150]);
     assert_eq!([0.0, 1.0].map(|n| warm("discriminator_loss", n)), [10, 10]);
     // Within a stage every generator is validated.
     let quick = lines.iter().find(|line| line.get("validation").is_some());
@@ -188,7 +204,6 @@ fn all_players_of_a_role_begin_with_those_of_another_run() {
     let short = [
         "warmup.generator_steps=0",
         "warmup.discriminator_steps=0",
-        "evaluation.closing=false",
         "checkpoint.checkpoint_on_start=true",
     ];
     let short: Vec<&str> = short.iter().flat_map(|set| ["--set", *set]).collect();
