@@ -42,6 +42,14 @@ pub fn learning_rate(peak: f64, floor: f64, rise: u64, step: u64, steps: u64) ->
     peak * (floor + (1.0 - floor) * cosine)
 }
 
+/// Where a player's own draws stand: those of the first are those of the only one of a role, and nobody's depend on how
+/// many others there are.
+pub fn own_step(player: usize, step: u64) -> u64 {
+    // More steps than a warm-up may have; of the largest batches, examples of eight players stay below the game's.
+    const APART: u64 = 1 << 24;
+    player as u64 * APART + step
+}
+
 /// The text that the generator imitates for one problem: the prompt, then each of `stages` with its opening.
 pub fn trace_example(
     encoder: &PromptEncoder,
@@ -68,7 +76,7 @@ pub fn trace_example(
     Ok(Example { tokens, from })
 }
 
-/// What the generator imitates at one step.
+/// What a generator imitates at one step, which is its own for each player.
 pub fn generator_batch(
     source: &ProblemSource,
     encoder: &PromptEncoder,
@@ -98,13 +106,13 @@ struct Contest {
 }
 
 impl DiscriminatorData {
-    /// Solves `warmup.verdict_problems` problems with the warm generator, executes the chains, and turns them into
+    /// Solves `warmup.verdict_problems` problems with the warm generators, an equal part with each, executes the chains, and turns them into
     /// verdict examples (each chain at every stage) and attack sets whose expected values the reference gave. Inputs that
     /// the chain under attack fails on come first.
     pub fn collect(
         config: &Config,
         source: &ProblemSource,
-        generator: &Generator,
+        generators: &[&Generator],
         judge: &Judge,
         sampling: &Sampling,
         key: DrawKey,
@@ -118,8 +126,12 @@ impl DiscriminatorData {
             stages,
             key: key.with_name("chains"),
         };
-        let attempts = solve(generator, judge, &problems, &options)?;
-        let encoder = &generator.encoder;
+        let part = count.div_ceil(generators.len()).max(1);
+        let mut attempts = Vec::with_capacity(count);
+        for (generator, problems) in generators.iter().zip(problems.chunks(part)) {
+            attempts.extend(solve(generator, judge, problems, &options)?);
+        }
+        let encoder = &generators[0].encoder;
         let (mut verdicts, mut contests) = (Vec::new(), Vec::new());
         for (problem, tries) in problems.iter().zip(&attempts) {
             let mut contest = Contest::default();

@@ -12,6 +12,7 @@ mod disk;
 mod emergency;
 mod kill;
 mod lora;
+mod players;
 mod script;
 mod serve;
 mod tensorboard;
@@ -116,15 +117,18 @@ fn read(run: &Path, name: &str) -> String {
 /// for its times.
 #[track_caller]
 fn assert_same_end(a: &Path, b: &Path, what: &str) {
-    for file in [
+    let last = gauntlet::checkpoint::Checkpoint::open(&a.join("checkpoints/final")).unwrap();
+    assert!(last.players().len() > 1, "{what}");
+    let players = last.players().into_iter();
+    let players = players.map(|player| format!("checkpoints/final/{player}.pt"));
+    let others = [
         "metrics.jsonl",
         "samples.jsonl",
-        "checkpoints/final/generator.pt",
-        "checkpoints/final/discriminator.pt",
         "checkpoints/final/mistake_book.jsonl",
         "checkpoints/final/metrics.json",
-    ] {
-        let bytes = |run: &Path| std::fs::read(run.join(file)).unwrap();
+    ];
+    for file in others.map(str::to_owned).into_iter().chain(players) {
+        let bytes = |run: &Path| std::fs::read(run.join(&file)).unwrap();
         assert!(
             bytes(a) == bytes(b),
             "{what}: {file} differs: {} and {}",

@@ -33,6 +33,8 @@ pub struct Loaded {
     pub path: String,
     /// Hash of the checkpoint's manifest.
     pub manifest: Option<String>,
+    /// Names of the generator and the discriminator, where the checkpoint has others too.
+    pub players: Option<[String; 2]>,
     /// Whether there is a head that was trained to give verdicts.
     pub gives_verdicts: bool,
 }
@@ -83,17 +85,22 @@ impl Loaded {
             config,
             path: spec.to_owned(),
             manifest: None,
+            players: None,
             gives_verdicts: false,
         })
     }
 
-    /// Reads the weights, verified, without optimizer state.
-    pub fn open(checkpoint: &Checkpoint, device_name: &str) -> Result<Self> {
+    /// Reads the weights of a generator and a discriminator by name, verified, without optimizer state.
+    pub fn open(checkpoint: &Checkpoint, players: [&str; 2], device_name: &str) -> Result<Self> {
         let device = checked_device(device_name)?;
         let text = checkpoint.training_config()?.to_string();
         let config = Config::parse(&text, &checkpoint.path().join("training_config.json"), &[])?;
         let encoder = Arc::new(checkpoint_encoder(checkpoint)?);
-        let (model, discriminator) = models(checkpoint, &encoder, device)?;
+        let files = [
+            checkpoint.player(players[0])?,
+            checkpoint.player(players[1])?,
+        ];
+        let (model, discriminator) = models(&files, &encoder, device)?;
         let generator = Generator::new(model, encoder);
         Ok(Self {
             generator,
@@ -102,6 +109,7 @@ impl Loaded {
             config,
             path: checkpoint.path().display().to_string(),
             manifest: Some(checkpoint.manifest_hash().to_owned()),
+            players: (checkpoint.players().len() > 2).then(|| players.map(str::to_owned)),
             gives_verdicts: true,
         })
     }
@@ -130,18 +138,17 @@ fn checked_device(name: &str) -> Result<Device> {
     Ok(device(name))
 }
 
-/// The generator's model and the discriminator of a checkpoint; of adapters with their base, which both share.
+/// The model of a generator's file and the discriminator of the other; of adapters with their base, which both share.
 fn models(
-    checkpoint: &Checkpoint,
+    [ours, theirs]: &[PlayerFile; 2],
     encoder: &Arc<PromptEncoder>,
     device: Device,
 ) -> Result<(Transformer, Discriminator)> {
-    let (ours, theirs) = (checkpoint.generator()?, checkpoint.discriminator()?);
-    let Some((lora, base)) = lora_of(&ours)? else {
-        let config = architecture(&ours)?;
+    let Some((lora, base)) = lora_of(ours)? else {
+        let config = architecture(ours)?;
         ours.check_architecture(&config.weight_shapes())?;
         let model = Transformer::from_weights(&config, ours.model_state_dict()?, device);
-        let config = architecture(&theirs)?;
+        let config = architecture(theirs)?;
         theirs.check_architecture(&Discriminator::weight_shapes(&config))?;
         let weights = theirs.model_state_dict()?;
         let discriminator =
@@ -150,8 +157,8 @@ fn models(
     };
     let pretrained = Pretrained::open(&base)
         .with_context(|| format!("the checkpoint holds adapters to {base}"))?;
-    check_base(&ours, &pretrained, &base)?;
-    check_base(&theirs, &pretrained, &base)?;
+    check_base(ours, &pretrained, &base)?;
+    check_base(theirs, &pretrained, &base)?;
     let config = &pretrained.config;
     let frozen = Transformer::frozen(config, pretrained.weights(Kind::Float)?, device);
     let shapes = lora.weight_shapes(config);

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
-use gauntlet::checkpoint::{Checkpoint, Runs};
+use gauntlet::checkpoint::{Checkpoint, DISCRIMINATOR, GENERATOR, Runs};
 use gauntlet::cli::{self, Exit, UsageError};
 
 use crate::loaded::Loaded;
@@ -31,6 +31,12 @@ struct Args {
     /// Checkpoint: best, latest, final, stage_3, step:N, any name, or a path.
     #[arg(long, default_value = "best")]
     checkpoint: String,
+    /// Number of the generator, where the checkpoint has several; the best in validation otherwise.
+    #[arg(long, value_name = "N", conflicts_with = "model")]
+    generator: Option<usize>,
+    /// Number of the discriminator, likewise.
+    #[arg(long, value_name = "N", conflicts_with = "model")]
+    discriminator: Option<usize>,
     /// A published model in place of a checkpoint: a folder, a GGUF file, a generator.pt, or a hub id `OWNER/NAME` or `OWNER/NAME@REVISION`.
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["checkpoint", "run"])]
     model: Option<String>,
@@ -143,10 +149,14 @@ fn run(args: Args) -> Result<Exit> {
 /// The model that was asked for, else the checkpoint.
 fn load(args: &Args) -> Result<Loaded> {
     let runs = Runs::new(&args.outputs);
+    let mut generator = args.generator;
     let found = match args.model.as_deref().map(Path::new) {
         // A player's file lies in a checkpoint, beside its tokenizer and prompts.
         Some(file) if file.extension().is_some_and(|ending| ending == "pt") => {
             let folder = file.parent().unwrap_or(Path::new("."));
+            let name = file.file_stem().and_then(|name| name.to_str());
+            let number = name.and_then(|name| name.strip_prefix("generator_"));
+            generator = number.and_then(|number| number.parse().ok());
             Checkpoint::open(folder).map_err(UsageError::new)?
         }
         Some(model) => return Loaded::open_model(&model.to_string_lossy(), &args.device),
@@ -154,7 +164,12 @@ fn load(args: &Args) -> Result<Loaded> {
             .find(&args.checkpoint, args.run.as_deref())
             .map_err(UsageError::new)?,
     };
-    Loaded::open(&found, &args.device)
+    let players = [(GENERATOR, generator), (DISCRIMINATOR, args.discriminator)];
+    let mut names = Vec::new();
+    for (role, number) in players {
+        names.push(found.choose(role, number).map_err(UsageError::new)?);
+    }
+    Loaded::open(&found, [names[0], names[1]], &args.device)
 }
 
 /// The problem from the flag, from standard input, or the example.

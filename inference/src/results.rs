@@ -42,6 +42,9 @@ pub struct CheckpointInfo {
     /// BLAKE3 of its manifest; none for a published model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest: Option<String>,
+    /// Names of the generator and the discriminator, where the checkpoint has others too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub players: Option<[String; 2]>,
 }
 
 /// Who saw what when a test was written.

@@ -125,6 +125,7 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
         checkpoint: CheckpointInfo {
             path: loaded.path.clone(),
             manifest: loaded.manifest.clone(),
+            players: loaded.players.clone(),
         },
         seed: options.seed,
         tests: results.collect(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
+use gauntlet::checkpoint::Runs;
 use gauntlet::config::Config;
 use gauntlet::trainer::{Ending, Session, Silent};
 
@@ -18,8 +19,23 @@ game: {problems_per_step: 2, group_size: 2, discriminator_group_size: 2}
 ";
 
 /// A folder with the outputs of one trained run; made once for all tests.
-static TRAINED: LazyLock<PathBuf> = LazyLock::new(|| {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trained");
+static TRAINED: LazyLock<PathBuf> = LazyLock::new(|| trained("trained", &[]));
+
+/// The same of a run with two players of each role.
+static TWO_OF_EACH: LazyLock<PathBuf> = LazyLock::new(|| {
+    let sets = [
+        "players.generators=2",
+        "players.discriminators=2",
+        "warmup.generator_steps=20",
+        "warmup.discriminator_steps=10",
+        "evaluation.closing=false",
+        "stages.first=5",
+    ];
+    trained("two-of-each", &sets)
+});
+
+fn trained(name: &str, sets: &[&str]) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     // What an earlier run of the tests left.
     let _ = std::fs::remove_dir_all(&dir);
     let problems = dir.join("problems");
@@ -29,17 +45,22 @@ static TRAINED: LazyLock<PathBuf> = LazyLock::new(|| {
     let text = CONFIG
         .replace("OUT", &dir.join("outputs").display().to_string())
         .replace("PROBLEMS", &problems.display().to_string());
-    let config = Config::parse(&text, Path::new("test.yaml"), &[]).unwrap();
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    let config = Config::parse(&text, Path::new("test.yaml"), &sets).unwrap();
     let mut observer = Silent;
     let mut session = Session::open(config, None, None, Default::default(), &mut observer).unwrap();
     assert!(matches!(session.run().unwrap(), Ending::Finished { .. }));
     dir
-});
+}
 
 fn inference(args: &[&str], stdin: &[u8]) -> Output {
+    inference_in(&TRAINED, args, stdin)
+}
+
+fn inference_in(dir: &Path, args: &[&str], stdin: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_inference"))
         .args(args)
-        .current_dir(&*TRAINED)
+        .current_dir(dir)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -114,6 +135,57 @@ fn generated_tests_are_shown_with_outcomes_and_decide_the_exit_code() {
     let again = inference(&args, b"");
     let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(results["reasoning_chain"], again["reasoning_chain"]);
+}
+
+#[test]
+fn of_several_players_the_best_or_those_asked_for_are_used() {
+    let ask = |args: &[&str]| {
+        let common = ["--json", "--temperature=1", "--checkpoint=final"];
+        let output = inference_in(&TWO_OF_EACH, &[&common[..], args].concat(), b"");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout)
+            .unwrap_or_else(|e| panic!("{e}: {}", text(&output.stderr)))
+    };
+    let chosen = ask(&["--generator", "1", "--discriminator", "0"]);
+    let players = &chosen["checkpoint"]["players"];
+    assert_eq!(
+        players,
+        &serde_json::json!(["generator_1", "discriminator_0"])
+    );
+    let other = ask(&["--generator", "0", "--discriminator", "0"]);
+    assert_ne!(chosen["reasoning_chain"], other["reasoning_chain"]);
+
+    let runs = Runs::new(TWO_OF_EACH.join("outputs"));
+    let last = runs.find("final", None).unwrap();
+    let validation = &last.metrics().unwrap()["validation"];
+    let best = ["generator", "discriminator"].map(|role| format!("{role}_{}", validation[role]));
+    assert_eq!(ask(&[])["checkpoint"]["players"], serde_json::json!(best));
+
+    let file = last.path().join("generator_1.pt");
+    let file = inference_in(
+        &TWO_OF_EACH,
+        &["--json", "--model", file.to_str().unwrap()],
+        b"",
+    );
+    let file: serde_json::Value = serde_json::from_slice(&file.stdout).unwrap();
+    assert_eq!(file["checkpoint"]["players"][0], "generator_1");
+
+    for (dir, args, expected) in [
+        (
+            &TWO_OF_EACH,
+            ["--discriminator", "2"],
+            "has no discriminator 2; it has 0 (discriminator_0.pt), 1 (discriminator_1.pt)",
+        ),
+        (
+            &TRAINED,
+            ["--generator", "1"],
+            "has no generator 1; it has 0 (generator.pt)",
+        ),
+    ] {
+        let output = inference_in(dir, &args, b"");
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(expected), "{message}");
+    }
 }
 
 #[test]

@@ -99,9 +99,11 @@ fn run(args: Args) -> Result<Exit> {
     if args.dry_run {
         println!("{}", serde_json::to_string_pretty(&config.to_json())?);
         let steps: u64 = config.planned_stages().map(|(_, steps)| steps).sum();
+        let (warmup, players) = (&config.warmup, &config.players);
         eprintln!(
             "would train {} + {} warm-up steps and {steps} steps of the game",
-            config.warmup.generator_steps, config.warmup.discriminator_steps
+            warmup.generator_steps * players.generators as u64,
+            warmup.discriminator_steps * players.discriminators as u64
         );
         return Ok(Exit::Done);
     }

@@ -69,6 +69,18 @@ pub enum CheckpointError {
         /// What there is instead.
         available: Vec<String>,
     },
+    /// No player of this number; says which there are.
+    #[error("{} has no {role} {number}; it has {}", path.display(), Numbered(players))]
+    NoPlayer {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The role.
+        role: String,
+        /// The number that was asked for.
+        number: usize,
+        /// Names of the role's players, in the order of their numbers.
+        players: Vec<String>,
+    },
     /// Bytes are not those that were written.
     #[error("{}: damaged: expected {expected}, found {found}", Place { file, entry: entry.as_deref() })]
     Damaged {
@@ -182,5 +194,16 @@ impl std::fmt::Display for Available<'_> {
             [] => write!(f, "; there are no checkpoints"),
             names => write!(f, "; there are: {}", names.join(", ")),
         }
+    }
+}
+
+/// Players by number, each with its file.
+struct Numbered<'a>(&'a [String]);
+
+impl std::fmt::Display for Numbered<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let each = self.0.iter().enumerate();
+        let each: Vec<String> = each.map(|(i, name)| format!("{i} ({name}.pt)")).collect();
+        write!(f, "{}", each.join(", "))
     }
 }

@@ -72,8 +72,37 @@ pub(super) fn of_temporary(name: &str) -> Option<&str> {
     name.strip_prefix(TEMPORARY)?.rsplitn(3, '-').nth(2)
 }
 
+/// The name of a checkpoint that tells how many players there are: `stage_2_g2_d1`.
+pub fn with_players(name: &str, generators: usize, discriminators: usize) -> String {
+    format!("{name}_g{generators}_d{discriminators}")
+}
+
+/// A name that a run gave, without what it tells of the players; a person's own names stay as they are.
+fn without_players(name: &str) -> &str {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let counts = |rest: &str| {
+        rest.split_once("_d")
+            .is_some_and(|(generators, discriminators)| {
+                number(generators) && number(discriminators)
+            })
+    };
+    match name.rsplit_once("_g") {
+        Some((base, rest)) if counts(rest) && is_given(base) => base,
+        _ => name,
+    }
+}
+
+/// Whether a checkpoint of this name is found as `wanted`, which need not tell of the players.
+pub fn is_called(name: &str, wanted: &str) -> bool {
+    name == wanted || without_players(name) == wanted
+}
+
 /// Whether a name is one of those that a run gives by itself.
 pub(super) fn is_ours(name: &str) -> bool {
+    is_given(without_players(name))
+}
+
+fn is_given(name: &str) -> bool {
     let numbered = |prefix: &str| {
         name.strip_prefix(prefix).is_some_and(|rest| {
             let digits = rest.strip_suffix(SAMPLER).unwrap_or(rest);
@@ -84,9 +113,9 @@ pub(super) fn is_ours(name: &str) -> bool {
 }
 
 /// The kind of periodic checkpoint that a name tells: `step_<digits>`, whose suffix is empty or
-/// that of a sampler.
+/// that of a sampler; what it tells of the players comes behind.
 pub(super) fn periodic_suffix(name: &str) -> Option<&str> {
-    let rest = name.strip_prefix("step_")?;
+    let rest = without_players(name).strip_prefix("step_")?;
     let (digits, suffix) = rest.split_at(
         rest.find(|c: char| !c.is_ascii_digit())
             .unwrap_or(rest.len()),
@@ -118,5 +147,22 @@ mod tests {
         assert!(is_plain_path("prompts/stage_1.j2"));
         assert_eq!(of_temporary(".tmp-a-name-17-0"), Some("a-name"));
         assert_eq!(of_temporary(".trash-a-17-0"), None);
+    }
+
+    #[test]
+    fn a_name_that_tells_of_players_is_found_without_them() {
+        let stage = with_players("stage_2", 2, 1);
+        assert_eq!(stage, "stage_2_g2_d1");
+        assert!(is_called(&stage, "stage_2") && is_called(&stage, &stage) && is_ours(&stage));
+        assert!(!is_called(&stage, "stage_2_g1_d1") && !is_called("stage_2", &stage));
+        assert_eq!(periodic_suffix("step_000120_g2_d1"), Some(""));
+        assert_eq!(periodic_suffix("step_000120_sampler_g2_d1"), Some(SAMPLER));
+        // A person's own.
+        for own in ["mine_g2_d1", "stage_2_g2", "stage_2_g2_dx"] {
+            assert!(
+                !is_ours(own) && !is_called(own, "mine") && !is_called(own, "stage_2"),
+                "{own}"
+            );
+        }
     }
 }

@@ -82,14 +82,52 @@ impl Checkpoint {
         }
     }
 
-    /// The generator.
+    /// The generator; of several, the best.
     pub fn generator(&self) -> Result<PlayerFile, CheckpointError> {
-        self.player(GENERATOR)
+        self.player(self.choose(GENERATOR, None)?)
     }
 
-    /// The discriminator.
+    /// The discriminator; of several, the best.
     pub fn discriminator(&self) -> Result<PlayerFile, CheckpointError> {
-        self.player(DISCRIMINATOR)
+        self.player(self.choose(DISCRIMINATOR, None)?)
+    }
+
+    /// Names of the players of a role, in the order of their numbers.
+    pub fn players_of(&self, role: &str) -> Vec<&str> {
+        let number = |name: &str| match name.strip_prefix(role)? {
+            "" => Some(0),
+            rest => rest.strip_prefix('_')?.parse::<usize>().ok(),
+        };
+        let mut names = self.players();
+        names.retain(|name| number(name).is_some());
+        names.sort_by_key(|name| number(name));
+        names
+    }
+
+    /// Name of the player of a role with this number; without one, of the player that validation found best, else of the
+    /// first.
+    pub fn choose<'a>(
+        &'a self,
+        role: &'a str,
+        number: Option<usize>,
+    ) -> Result<&'a str, CheckpointError> {
+        let names = self.players_of(role);
+        let number = match (number, names.len()) {
+            // Whoever opens the player says what is there instead.
+            (_, 0) => return Ok(role),
+            (Some(number), _) => number,
+            (None, 1) => 0,
+            (None, _) => self.metrics()?["validation"][role].as_u64().unwrap_or(0) as usize,
+        };
+        names
+            .get(number)
+            .copied()
+            .ok_or_else(|| CheckpointError::NoPlayer {
+                path: self.path.clone(),
+                role: role.to_owned(),
+                number,
+                players: names.iter().map(|name| (*name).to_owned()).collect(),
+            })
     }
 
     /// Names of all players.

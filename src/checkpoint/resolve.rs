@@ -114,7 +114,8 @@ impl Runs {
     ///
     /// - a path to a checkpoint's directory, also `<run>/checkpoints/best` where the link is a parent's, or its URL in
     ///   an object store;
-    /// - `best`, `latest`, `final`, `stage_3`, any name, also as `checkpoints/best`;
+    /// - `best`, `latest`, `final`, `stage_3`, any name, also as `checkpoints/best`; what a name tells of the players
+    ///   may be left out;
     /// - `step:120`, whatever the checkpoint of that step is called.
     ///
     /// Names are looked up in `run`, or in the newest run that has checkpoints, and then along the
@@ -233,7 +234,11 @@ impl Wanted<'_> {
         match self {
             Self::Name(names::LATEST) => listed.iter().find(|item| item.latest),
             Self::Name(names::BEST) => listed.iter().find(|item| item.best),
-            Self::Name(name) => listed.iter().find(|item| item.name == *name),
+            Self::Name(name) => {
+                let exact = listed.iter().find(|item| item.name == *name);
+                let same = |item: &&Listed| names::is_called(&item.name, name);
+                exact.or_else(|| listed.iter().rfind(same))
+            }
             Self::Step(step) => {
                 let same = |item: &&Listed| item.manifest.as_ref().is_ok_and(|m| m.step == *step);
                 listed.iter().rfind(same)

@@ -3,7 +3,8 @@
 use super::names;
 use crate::config::Strategy;
 
-/// A rule and a number. Only checkpoints named `step_<digits>` or `step_<digits>_sampler` are ever
+/// A rule and a number. Only checkpoints named `step_<digits>` or `step_<digits>_sampler`, whether they tell of the
+/// players or not, are ever
 /// deleted; the two kinds are counted apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {

@@ -17,6 +17,16 @@ pub const GENERATOR: &str = "generator";
 /// Name of the discriminator among the players; its file is `discriminator.pt`.
 pub const DISCRIMINATOR: &str = "discriminator";
 
+/// Names of the players of a role: `generator`, or `generator_0`, `generator_1`, .. where there are several.
+pub fn player_names(role: &str, count: usize) -> Vec<String> {
+    match count {
+        1 => vec![role.to_owned()],
+        _ => (0..count)
+            .map(|number| format!("{role}_{number}"))
+            .collect(),
+    }
+}
+
 /// Everything a checkpoint is made of, tensors still in libtorch.
 #[derive(Debug)]
 pub struct SaveRequest {

@@ -161,7 +161,7 @@ impl Store {
             score: job.score,
             parent: job.parent.clone(),
             tags: job.tags.clone(),
-            usage: usage(&path),
+            usage: usage(&path, job),
             files: Vec::new(),
             name: job.name.clone(),
         })?;
@@ -445,14 +445,14 @@ impl Listed {
 }
 
 /// Commands that use a checkpoint.
-fn usage(path: &Path) -> Vec<String> {
+fn usage(path: &Path, job: &SaveJob) -> Vec<String> {
     let path = path.display();
+    let player = job.players.first();
+    let player = player.map_or("generator.pt", |(file, _)| file.as_str());
     vec![
         format!("inference --checkpoint {path} --problem \"Implement a function that ..\""),
         format!("train --resume {path}"),
         format!("checkpoints inspect {path}"),
-        format!(
-            "python3 -c 'import torch; torch.load(\"{path}/generator.pt\", weights_only=True)'"
-        ),
+        format!("python3 -c 'import torch; torch.load(\"{path}/{player}\", weights_only=True)'"),
     ]
 }

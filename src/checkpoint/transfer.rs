@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::CheckpointError;
+use super::names::is_called;
 use super::opened::Checkpoint;
 use super::prune::run_name;
 use super::resolve::Skipped;
@@ -76,7 +77,7 @@ pub fn transfer(
         let listed = source.list()?;
         let chosen: Vec<&Listed> = listed
             .iter()
-            .filter(|item| name.is_none_or(|name| item.name == name))
+            .filter(|item| name.is_none_or(|name| is_called(&item.name, name)))
             .collect();
         if let (Some(name), []) = (name, chosen.as_slice()) {
             source.path_of(name)?;

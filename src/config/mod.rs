@@ -19,8 +19,8 @@ pub use error::{ConfigError, Finding, Origin, Reason};
 pub use key::{Key, Setting};
 pub use sections::{
     Backend, Checkpoint, CheckpointKind, Config, Dtype, Evaluation, Game, InitRole, Model,
-    ModelKind, ModelOverrides, Monitor, Optimizer, Problems, Run, Sampling, Sandbox, Stages,
-    Strategy, Training, Warmup, WhenBusy,
+    ModelKind, ModelOverrides, Monitor, Optimizer, Players, Problems, Run, Sampling, Sandbox,
+    Stages, Strategy, Training, Warmup, WhenBusy,
 };
 
 use crate::stage::Stage;

@@ -53,6 +53,8 @@ config! {
     generator: ModelOverrides,
     /// What the discriminator has otherwise.
     discriminator: ModelOverrides,
+    /// How many players of each role there are.
+    players: Players,
     /// Where problems come from.
     problems: Problems,
     /// Which weights of a published model are trained, and how.
@@ -166,6 +168,16 @@ section! {
         tokenizer: String = "embedded".into();
         /// Folder of prompt templates to use in place of those that ship.
         prompts: Option<PathBuf> = None;
+    }
+}
+
+section! {
+    /// How many players of each role there are.
+    pub struct Players {
+        /// Generators, each with weights, warm-up and statistics of its own. A step of the game is played by one pair; all pairs meet in turn.
+        generators: usize = 1, in 1..=8;
+        /// Discriminators, likewise.
+        discriminators: usize = 1, in 1..=8;
     }
 }
 
@@ -404,6 +416,8 @@ section! {
         init_from: Option<String> = None;
         /// Which players init_from sets: both, or one; the other begins as it would without.
         init_role: InitRole = InitRole::Both;
+        /// Whether the names of periodic checkpoints and those of stages tell how many players there are, as in stage_2_g2_d1. `stage_2` still finds it.
+        name_players: bool = false;
         /// Whether the untrained models are saved too.
         checkpoint_on_start: bool = false;
         /// Whether the untrained models are validated too.

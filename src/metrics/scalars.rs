@@ -33,8 +33,8 @@ pub fn scalars(line: &Json) -> Vec<(String, f64)> {
 fn collect(tag: &str, value: &Json, found: &mut Vec<(String, f64)>) {
     for (name, value) in value.as_object().into_iter().flatten() {
         let name = match name.as_str() {
-            // Pools are known by their names alone.
-            "pools" => {
+            // Pools and players are known by their names alone.
+            "pools" | "players" => {
                 collect(tag, value, found);
                 continue;
             }

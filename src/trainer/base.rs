@@ -33,6 +33,9 @@ pub struct Base {
     lora: Option<LoraConfig>,
 }
 
+/// Where players are made: the device, and the published model they stand on, if there is one.
+pub type Ground<'a> = (Device, Option<&'a Base>);
+
 /// What the configuration decodes rollouts with.
 pub fn rollouts(config: &Config) -> Rollouts {
     match config.sampling.backend {

@@ -7,8 +7,10 @@ use crate::evaluation::probes::{best_of, swapped_stages};
 use crate::evaluation::retrieval::Retriever;
 use crate::evaluation::{Pool, SolveOptions, score};
 use crate::metrics::bootstrap;
+use crate::warmup::own_step;
 
 use super::TrainError;
+use super::players::Pair;
 use super::session::Session;
 use super::summary::ClosingRow;
 
@@ -28,15 +30,18 @@ impl Session<'_> {
         let sampling = self.sampling(evaluation.temperature);
         let key = self.key.with_name("closing");
         let warmup = &self.config.warmup;
+        let best = self.best().generator;
+        let (generator, judge) = (&self.roster.generators[best].policy, &self.judge);
         let seen = (warmup.generator_steps * warmup.batch_size as u64).min(MOST_RETRIEVED);
-        let retriever = Retriever::new((0..seen).map(|index| self.source.example(index)));
+        let first = own_step(best, 0) * warmup.batch_size as u64;
+        let examples = (first..first + seen).map(|index| self.source.example(index));
+        let retriever = Retriever::new(examples);
         let mut alone = ClosingRow::new("pass@1");
         let mut swapped = ClosingRow::new("stages of another problem");
         let mut retrieved = ClosingRow::new("nearest training solution");
         for pool in self.validation.iter().chain(&self.report) {
-            let attempts = self.attempts(pool, usize::MAX)?;
+            let attempts = self.attempts(generator, pool, usize::MAX)?;
             alone.add(&pool.name, bootstrap(&score(&pool.name, &attempts).passed));
-            let (generator, judge) = (&self.players.generator, &self.judge);
             if stages.len() > 1 {
                 let passed =
                     swapped_stages(generator, judge, &pool.problems, &attempts, &sampling, key)?;
@@ -74,10 +79,13 @@ impl Session<'_> {
             stages: self.config.written_stages(),
             key: self.key.with_name("best of"),
         };
-        let (generator, discriminator) = (&self.players.generator, &self.players.discriminator);
-        let best = best_of(
+        let Pair {
             generator,
             discriminator,
+        } = self.best();
+        let best = best_of(
+            &self.roster.generators[generator].policy,
+            &self.roster.discriminators[discriminator].policy,
             &self.judge,
             &pool.problems,
             &options,

@@ -81,6 +81,21 @@ pub enum TrainError {
         /// Every key with its value there and here.
         changes: String,
     },
+    /// Players cannot be taken over from a checkpoint that has another number of them.
+    #[error(
+        "{checkpoint} has {there} {role}s, and players.{role}s is {here}: set it to {there}, or begin with a checkpoint that \
+         has one {role}, which all will begin as"
+    )]
+    OtherPlayers {
+        /// The checkpoint.
+        checkpoint: String,
+        /// The role.
+        role: String,
+        /// How many it has.
+        there: usize,
+        /// How many the configuration asks for.
+        here: usize,
+    },
     /// A checkpoint for inference cannot be resumed.
     #[error(
         "cannot resume {0}: it is a sampler checkpoint, without optimizer state. Resume a full one (`checkpoints list` \

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::encoding::PromptEncoder;
 use crate::judge::Judgement;
 use crate::metrics::{AttackRecord, PlayerReport, SampleRecord, StepReport};
 use crate::rewards::alpha;
-use crate::rollout::{ScoredAttackSet, ScoredRollout, Trainable, VerdictExample};
+use crate::rollout::{Scored, ScoredAttackSet, ScoredRollout, Trainable, VerdictExample};
 use crate::source::Purpose;
 use crate::stage::Stage;
 use crate::update::{PolicyOptions, imitate, judge, reinforce};
@@ -16,6 +17,7 @@ use crate::warmup::generator_batch;
 use super::TrainError;
 use super::base::with_mismatch;
 use super::play::{Round, Table};
+use super::players::Pair;
 use super::scoring::{
     Batch, Scales, ScoredRound, estimate_groups, kill_rate, pass_rate, set_wins, validity, wins,
 };
@@ -80,30 +82,33 @@ impl Session<'_> {
             count,
         )?;
         self.state.problems_seen += count as u64;
+        let pair = self.roster.pair(step);
+        let theirs = &self.roster.discriminators[pair.discriminator].policy;
         let table = Table {
             config: &self.config,
-            generator: &self.players.generator,
-            discriminator: game.adversary.then_some(&self.players.discriminator),
+            generator: &self.roster.generators[pair.generator].policy,
+            discriminator: game.adversary.then_some(theirs),
             judge: &self.judge,
             mistakes: &self.mistakes,
             key: self.key,
         };
         let rounds = table.play(problems, stage, step)?;
-        let verdict_prompts = self.verdict_prompts(&rounds)?;
+        let verdict_prompts = verdict_prompts(&rounds, &theirs.encoder)?;
         let verdicts = if game.adversary {
-            self.players.discriminator.verdicts(&verdict_prompts)
+            theirs.verdicts(&verdict_prompts)
         } else {
             Vec::new()
         };
         let played = started.elapsed();
 
+        let standing = &self.state.standings.discriminators[pair.discriminator];
         let scales = Scales {
             alpha: alpha(
-                self.state.validity.get().unwrap_or(0.0),
+                standing.validity.get().unwrap_or(0.0),
                 game.alpha_high,
                 game.alpha_low,
             ),
-            verdict_auc: self.state.verdict_auc(),
+            verdict_auc: standing.verdicts.auc(),
         };
         let mut offset = 0;
         let scored: Vec<ScoredRound> = rounds
@@ -116,7 +121,7 @@ impl Session<'_> {
                 round.score(own, &scales, &self.config)
             })
             .collect();
-        let examples = self.take_verdicts(&rounds, &scored, &verdict_prompts, &verdicts)?;
+        let examples = self.take_verdicts(pair, &rounds, &scored, &verdict_prompts, &verdicts)?;
         let recorded: usize = rounds
             .iter()
             .map(|r| r.record_mistakes(&mut self.mistakes, step))
@@ -131,15 +136,16 @@ impl Session<'_> {
         );
         self.keep_samples(&rounds, &scored, &generator, &discriminator)?;
         let updating = Instant::now();
-        let generator_report = self.update_generator(stage, &generator)?;
+        let generator_report = self.update_generator(pair, stage, &generator)?;
         let mut report = StepReport::new(step, stage.number());
         report.generator = Some(generator_report.with("pass_rate", pass_rate(&rounds)));
         let sets: Vec<Vec<ScoredAttackSet>> = scored.iter().map(|s| s.sets.clone()).collect();
         if game.adversary {
             let (playable, exact) = validity(&rounds);
-            self.state.validity.update(exact);
+            let standing = &mut self.state.standings.discriminators[pair.discriminator];
+            standing.validity.update(exact);
             let mut discriminator_report = self
-                .update_discriminator(&discriminator, &examples)?
+                .update_discriminator(pair, &discriminator, &examples)?
                 .with("attack_playable", playable)
                 .with("attack_validity", exact);
             if let Some(kills) = kill_rate(&sets, scales.alpha) {
@@ -147,7 +153,8 @@ impl Session<'_> {
             }
             report.discriminator = Some(discriminator_report);
         }
-        self.count(&scored);
+        self.say_who_played(pair, &mut report);
+        self.count(pair, &scored);
         let mut values = vec![
             ("alpha", scales.alpha),
             ("mistakes_recorded", recorded as f64),
@@ -176,27 +183,31 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// For each rollout the prompt that ends with its trained stage, round by round.
-    fn verdict_prompts(&self, rounds: &[Round]) -> Result<Vec<Vec<u32>>, TrainError> {
-        let encoder = &self.players.discriminator.encoder;
-        let mut prompts = Vec::new();
-        for round in rounds {
-            for rollout in &round.rollouts {
-                let problem = &round.problem;
-                prompts.push(encoder.verdict_prompt(problem, &rollout.chain)?);
+    /// Adds the number of each player to its report, where its role has several.
+    fn say_who_played(&self, pair: Pair, report: &mut StepReport) {
+        let say = |report: &mut Option<PlayerReport>, players: usize, number: usize| {
+            if players > 1 {
+                *report = report.take().map(|r| r.with("player", number as f64));
             }
-        }
-        Ok(prompts)
+        };
+        let (ours, theirs) = (&self.roster.generators, &self.roster.discriminators);
+        say(&mut report.generator, ours.len(), pair.generator);
+        say(&mut report.discriminator, theirs.len(), pair.discriminator);
     }
 
     /// Moves fresh verdicts into the window and makes the examples that the head learns from.
     fn take_verdicts(
         &mut self,
+        pair: Pair,
         rounds: &[Round],
         scored: &[ScoredRound],
         prompts: &[Vec<u32>],
         given: &[f32],
     ) -> Result<Vec<VerdictExample>, TrainError> {
+        let encoder = &self.roster.discriminators[pair.discriminator]
+            .policy
+            .encoder;
+        let window = &mut self.state.standings.discriminators[pair.discriminator].verdicts;
         let mut examples = Vec::new();
         let mut offset = 0;
         for (round, scored) in rounds.iter().zip(scored) {
@@ -205,11 +216,10 @@ impl Session<'_> {
             let fresh = round.rollouts.iter().zip(&scored.verdict_targets);
             for ((rollout, target), verdict) in fresh.zip(given.get(own.clone()).unwrap_or(&[])) {
                 if let (Some(target), false) = (target, rollout.completion().truncated()) {
-                    self.state.verdicts.extend([(*verdict, *target > 0.5)]);
+                    window.extend([(*verdict, *target > 0.5)]);
                 }
             }
             if self.config.game.adversary {
-                let encoder = &self.players.discriminator.encoder;
                 examples.extend(verdicts::examples(round, scored, &prompts[own], encoder)?);
             }
         }
@@ -218,12 +228,14 @@ impl Session<'_> {
 
     fn update_generator(
         &mut self,
+        pair: Pair,
         stage: Stage,
         batch: &Batch,
     ) -> Result<PlayerReport, TrainError> {
         let report = batch.report.clone();
-        let Some(anchors) = self
-            .anchors
+        let player = &mut self.roster.generators[pair.generator];
+        let Some(anchor) = player
+            .anchor
             .as_ref()
             .filter(|_| !batch.sequences.is_empty())
         else {
@@ -235,31 +247,24 @@ impl Session<'_> {
             max_new_tokens: self.config.sampling.max_new_tokens[stage.index()],
             sequences: batch.all,
         };
-        let metrics = reinforce(
-            &self.players.generator.model,
-            &anchors.generator,
-            &batch.sequences,
-            &options,
-        );
+        let model = &player.policy.model;
+        let metrics = reinforce(model, anchor, &batch.sequences, &options);
         let mut report = with_mismatch(report, &metrics)?;
         let weight = self.config.game.trace_weight;
         if weight > 0.0 {
             let traces = generator_batch(
                 &self.source,
-                &self.players.generator.encoder,
+                &player.policy.encoder,
                 self.config.written_stages(),
                 self.state.step,
                 self.config.warmup.batch_size,
             )?;
-            let nats = imitate(&self.players.generator.model, &traces, weight);
+            let nats = imitate(model, &traces, weight);
             report = report.with("trace_loss", nats);
         }
-        let norm = self
-            .players
-            .generator_optimizer
-            .step(self.config.optimizer.learning_rate)?;
-        self.players.generator.rollouts.refresh();
-        self.state.generator.updates += 1;
+        let norm = player.step(self.config.optimizer.learning_rate)?;
+        let standing = &mut self.state.standings.generators[pair.generator];
+        standing.totals.updates += 1;
         Ok(report
             .with("kl", metrics.kl / metrics.tokens.max(1) as f64)
             .with("grad_norm", norm))
@@ -268,16 +273,18 @@ impl Session<'_> {
     /// Updates the discriminator on its attack sets and verdicts, unless it is so far ahead that it pauses.
     fn update_discriminator(
         &mut self,
+        pair: Pair,
         batch: &Batch,
         examples: &[VerdictExample],
     ) -> Result<PlayerReport, TrainError> {
         let game = &self.config.game;
         let mut report = batch.report.clone();
-        let paused = self
-            .state
+        let player = &mut self.roster.discriminators[pair.discriminator];
+        let standing = &mut self.state.standings.discriminators[pair.discriminator];
+        let paused = standing
             .bank_kill_rate
             .is_some_and(|rate| rate > game.discriminator_pause);
-        let Some(anchors) = self.anchors.as_ref().filter(|_| !paused) else {
+        let Some(anchor) = player.anchor.as_ref().filter(|_| !paused) else {
             return Ok(report.with("paused", 1.0));
         };
         if batch.sequences.is_empty() && examples.is_empty() {
@@ -289,50 +296,27 @@ impl Session<'_> {
             max_new_tokens: self.config.sampling.attack_max_new_tokens,
             sequences: batch.all,
         };
-        let metrics = reinforce(
-            &self.players.discriminator.model,
-            &anchors.discriminator,
-            &batch.sequences,
-            &options,
-        );
+        let model = &player.policy.model;
+        let metrics = reinforce(model, anchor, &batch.sequences, &options);
         report = with_mismatch(report, &metrics)?;
         if !examples.is_empty() {
-            let nats = judge(
-                &self.players.discriminator,
-                examples,
-                game.verdict_loss_weight,
-            );
+            let nats = judge(&player.policy, examples, game.verdict_loss_weight);
             report = report.with("verdict_loss", nats);
         }
-        let norm = self
-            .players
-            .discriminator_optimizer
-            .step(self.config.optimizer.discriminator_learning_rate)?;
-        self.players.discriminator.rollouts.refresh();
-        self.state.discriminator.updates += 1;
+        let norm = player.step(self.config.optimizer.discriminator_learning_rate)?;
+        standing.totals.updates += 1;
         Ok(report
             .with("kl", metrics.kl / metrics.tokens.max(1) as f64)
             .with("grad_norm", norm))
     }
 
-    fn count(&mut self, scored: &[ScoredRound]) {
+    fn count(&mut self, pair: Pair, scored: &[ScoredRound]) {
+        let standings = &mut self.state.standings;
+        let ours = &mut standings.generators[pair.generator].totals;
+        let theirs = &mut standings.discriminators[pair.discriminator].totals;
         for round in scored {
-            let ours = &mut self.state.generator;
-            ours.episodes += round.rollouts.iter().filter(|r| r.reward.is_ok()).count() as u64;
-            ours.reward_sum += round
-                .rollouts
-                .iter()
-                .filter_map(|r| Some(r.reward.as_ref().ok()?.value()))
-                .sum::<f64>();
-            ours.wins += wins(&round.rollouts);
-            let theirs = &mut self.state.discriminator;
-            theirs.episodes += round.sets.iter().filter(|r| r.reward.is_ok()).count() as u64;
-            theirs.reward_sum += round
-                .sets
-                .iter()
-                .filter_map(|r| Some(r.reward.as_ref().ok()?.value()))
-                .sum::<f64>();
-            theirs.wins += set_wins(&round.sets);
+            ours.count(rewards(&round.rollouts), wins(&round.rollouts));
+            theirs.count(rewards(&round.sets), set_wins(&round.sets));
         }
     }
 
@@ -386,4 +370,21 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// The rewards of what was scored.
+fn rewards<R>(work: &[Scored<R>]) -> impl Iterator<Item = f64> {
+    let known = work.iter().filter_map(|one| one.reward.as_ref().ok());
+    known.map(|reward| reward.value())
+}
+
+/// For each rollout the prompt that ends with its trained stage, round by round.
+fn verdict_prompts(rounds: &[Round], encoder: &PromptEncoder) -> Result<Vec<Vec<u32>>, TrainError> {
+    let mut prompts = Vec::new();
+    for round in rounds {
+        for rollout in &round.rollouts {
+            prompts.push(encoder.verdict_prompt(&round.problem, &rollout.chain)?);
+        }
+    }
+    Ok(prompts)
 }

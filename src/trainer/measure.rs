@@ -2,9 +2,11 @@
 
 use serde_json::{Value as Json, json};
 
+use crate::checkpoint::{GENERATOR, player_names};
 use crate::config::Config;
 use crate::discriminator::Discriminator;
 use crate::evaluation::{Attempt, Pool, PoolScore, SolveOptions, score, solve};
+use crate::generator::Generator;
 use crate::judge::{Case, Judge, Judgement};
 use crate::metrics::{auc, mean};
 use crate::model::sampling::DrawKey;
@@ -15,23 +17,31 @@ use crate::rewards::pool_attacks;
 use super::TrainError;
 use super::game::StageMeans;
 use super::play::frozen_bank;
+use super::players::Pair;
 use super::session::Session;
-use super::summary::StageRow;
+use super::summary::{Ranking, StageRow, highest};
 
 impl Session<'_> {
-    /// The generator's attempts at the first `limit` problems of a pool, as `evaluation` says.
+    /// A generator's attempts at the first `limit` problems of a pool, as `evaluation` says.
     pub(super) fn attempts(
         &self,
+        generator: &Generator,
         pool: &Pool,
         limit: usize,
     ) -> Result<Vec<Vec<Attempt>>, TrainError> {
         let evaluation = &self.config.evaluation;
         let problems = &pool.problems[..limit.min(pool.problems.len())];
-        self.attempts_at(problems, evaluation.samples, evaluation.temperature)
+        self.attempts_at(
+            generator,
+            problems,
+            evaluation.samples,
+            evaluation.temperature,
+        )
     }
 
     fn attempts_at(
         &self,
+        generator: &Generator,
         problems: &[Problem],
         samples: usize,
         temperature: f64,
@@ -43,28 +53,44 @@ impl Session<'_> {
             stages: self.config.written_stages(),
             key: self.key.with_name("evaluation"),
         };
-        let generator = &self.players.generator;
         Ok(solve(generator, &self.judge, problems, &options)?)
+    }
+
+    /// The players that did best when all were measured last.
+    pub(super) fn best(&self) -> Pair {
+        let last = self.summary.rows.last();
+        let ranking = last.and_then(|row| row.ranking.as_ref());
+        ranking.map(Ranking::best).unwrap_or_default()
     }
 
     /// Measures a part of the validation pools within a stage, to be seen; `best` is chosen by whole pools.
     pub(super) fn quick_validation(&mut self) -> Result<(), TrainError> {
-        let mut pools = Vec::new();
-        for pool in &self.validation {
-            let attempts = self.attempts(pool, self.config.evaluation.problems)?;
-            pools.push(score(&pool.name, &attempts));
+        let mut scores: Vec<Vec<PoolScore>> = Vec::new();
+        for generator in self.roster.generators() {
+            let mut pools = Vec::new();
+            for pool in &self.validation {
+                let attempts = self.attempts(generator, pool, self.config.evaluation.problems)?;
+                pools.push(score(&pool.name, &attempts));
+            }
+            scores.push(pools);
         }
-        let passed: Vec<f64> = pools
-            .iter()
-            .flat_map(|pool| &pool.passed)
-            .copied()
-            .collect();
-        let pass_at_1 = mean(&passed);
+        let each: Vec<f64> = scores.iter().map(|pools| pass_at_1(pools)).collect();
+        let best = highest(&each);
+        let (pass_at_1, pools) = (each[best], scores.swap_remove(best));
+        let problems: usize = pools.iter().map(|pool| pool.problems).sum();
+        let mut validation =
+            json!({"pass_at_1": pass_at_1, "problems": problems, "pools": by_name(&pools)});
+        if each.len() > 1 {
+            let names = player_names(GENERATOR, each.len()).into_iter();
+            let each = names.zip(&each);
+            let each = each.map(|(name, pass_at_1)| (name, json!({"pass_at_1": pass_at_1})));
+            validation["generator"] = json!(best);
+            validation["players"] = each.collect::<serde_json::Map<_, _>>().into();
+        }
         // Not under `evaluation`, whose figures are of whole pools.
         self.log_metrics(&json!({
             "step": self.state.step, "stage": self.state.phase.stage_id(),
-            "validation": {"pass_at_1": pass_at_1, "problems": passed.len(), "pools": by_name(&pools)},
-            "passed": passes(&pools),
+            "validation": validation, "passed": passes(&pools),
         }))?;
         self.state.validated = Some((self.state.step, pass_at_1));
         self.observer.note(&format!(
@@ -91,7 +117,14 @@ impl Session<'_> {
         };
         let validation = row.validation;
         self.means = StageMeans::default();
-        self.state.bank_kill_rate = row.bank_kill_rate;
+        let kills = match &row.ranking {
+            Some(ranking) => ranking.bank_kill_rate.clone(),
+            None => vec![row.bank_kill_rate],
+        };
+        let theirs = &mut self.state.standings.discriminators;
+        for (standing, rate) in theirs.iter_mut().zip(kills) {
+            standing.bank_kill_rate = rate;
+        }
         let of_validation = |p: &&PoolScore| self.validation.iter().any(|pool| pool.name == p.name);
         let problems: usize = row
             .pools
@@ -101,6 +134,12 @@ impl Session<'_> {
             .sum();
         self.last_validation =
             json!({"pass_at_1": validation, "problems": problems, "pools": by_name(&row.pools)});
+        if let Some(ranking) = &row.ranking {
+            let best = ranking.best();
+            self.last_validation["generator"] = json!(best.generator);
+            self.last_validation["discriminator"] = json!(best.discriminator);
+            self.last_validation["players"] = ranking.json();
+        }
         let mut line =
             json!({"step": self.state.step, "stage": self.state.phase.stage_id(), "after": label});
         line["evaluation"] = self.last_validation.clone();
@@ -127,53 +166,84 @@ impl Session<'_> {
     }
 
     fn measured(&self, label: &str) -> Result<StageRow, TrainError> {
-        let mut pools: Vec<PoolScore> = Vec::new();
-        let mut verdicts: Vec<(f64, bool)> = Vec::new();
-        let mut validation = Vec::new();
-        for (pool, chooses) in self
-            .validation
-            .iter()
-            .map(|p| (p, true))
-            .chain(self.report.iter().map(|p| (p, false)))
-        {
-            // Measuring takes minutes, and whoever asks to stop may not wait that long.
-            if self.is_interrupted() {
-                return Err(TrainError::Interrupted);
-            }
-            let attempts = self.attempts(pool, usize::MAX)?;
-            let scored = score(&pool.name, &attempts);
-            if chooses {
-                validation.extend(&scored.passed);
-                verdicts.extend(self.final_verdicts(pool, &attempts)?);
-            }
-            pools.push(scored);
+        // By generator, pool and problem: all of them compete on the validation pools.
+        let mut attempts: Vec<Vec<Vec<Vec<Attempt>>>> = Vec::new();
+        for generator in self.roster.generators() {
+            let of_pool = |pool| self.unhurried_attempts(generator, pool);
+            attempts.push(
+                self.validation
+                    .iter()
+                    .map(of_pool)
+                    .collect::<Result<_, _>>()?,
+            );
         }
-        pools.extend(self.sampled_scores()?);
-        let validation = mean(&validation);
+        let scores = attempts.iter().map(|attempts| {
+            let pools = self.validation.iter().zip(attempts);
+            pools.map(|(pool, attempts)| score(&pool.name, attempts))
+        });
+        let mut scores: Vec<Vec<PoolScore>> = scores.map(Iterator::collect).collect();
+        let validation: Vec<f64> = scores.iter().map(|pools| pass_at_1(pools)).collect();
+        let best = highest(&validation);
+        let (mut pools, attempts) = (scores.swap_remove(best), &attempts[best]);
+        // The others cost only what choosing takes.
+        let generator = &self.roster.generators[best].policy;
+        for pool in &self.report {
+            let attempts = self.unhurried_attempts(generator, pool)?;
+            pools.push(score(&pool.name, &attempts));
+        }
+        pools.extend(self.sampled_scores(generator)?);
+        let mut ranking = Ranking {
+            validation,
+            bank_kill_rate: Vec::new(),
+            verdict_auc: Vec::new(),
+        };
+        for player in &self.roster.discriminators {
+            let mut verdicts: Vec<(f64, bool)> = Vec::new();
+            for (pool, attempts) in self.validation.iter().zip(attempts) {
+                verdicts.extend(self.final_verdicts(&player.policy, pool, attempts)?);
+            }
+            ranking.verdict_auc.push(auc(&verdicts));
+            let rate = self.bank_kill_rate(&player.policy)?;
+            ranking.bank_kill_rate.push(rate);
+        }
+        let best = ranking.best();
         Ok(StageRow {
             label: label.to_owned(),
             step: self.state.step,
-            validation,
+            validation: ranking.validation[best.generator],
             generator_reward: average(&self.means.generator_reward),
             discriminator_reward: average(&self.means.discriminator_reward),
             attack_validity: average(&self.means.validity),
-            bank_kill_rate: self.bank_kill_rate()?,
-            verdict_auc: auc(&verdicts),
+            bank_kill_rate: ranking.bank_kill_rate[best.discriminator],
+            verdict_auc: ranking.verdict_auc[best.discriminator],
             seconds: self.begun.elapsed().as_secs_f64(),
             pools,
+            ranking: self.roster.has_several().then_some(ranking),
         })
+    }
+
+    /// A generator's attempts at a whole pool. That takes minutes, and whoever asks to stop may not wait that long.
+    fn unhurried_attempts(
+        &self,
+        generator: &Generator,
+        pool: &Pool,
+    ) -> Result<Vec<Vec<Attempt>>, TrainError> {
+        if self.is_interrupted() {
+            return Err(TrainError::Interrupted);
+        }
+        self.attempts(generator, pool, usize::MAX)
     }
 
     /// pass@1 at the temperature of training, which is what the game improves, on the composed validation and report
     /// pools; named after them.
-    fn sampled_scores(&self) -> Result<Vec<PoolScore>, TrainError> {
+    fn sampled_scores(&self, generator: &Generator) -> Result<Vec<PoolScore>, TrainError> {
         let samples = self.config.evaluation.sampled;
         let temperature = self.config.sampling.temperature;
         let composed = |pool: &&Pool| !pool.name.ends_with("written");
         let mut scores = Vec::new();
         if samples > 0 {
             for pool in self.validation.iter().chain(&self.report).filter(composed) {
-                let attempts = self.attempts_at(&pool.problems, samples, temperature)?;
+                let attempts = self.attempts_at(generator, &pool.problems, samples, temperature)?;
                 scores.push(score(&format!("{}_sampled", pool.name), &attempts));
             }
         }
@@ -183,13 +253,13 @@ impl Session<'_> {
     /// Verdicts on whole chains with what execution said.
     fn final_verdicts(
         &self,
+        discriminator: &Discriminator,
         pool: &Pool,
         attempts: &[Vec<Attempt>],
     ) -> Result<Vec<(f64, bool)>, TrainError> {
         if !self.config.game.adversary {
             return Ok(Vec::new());
         }
-        let discriminator = &self.players.discriminator;
         let mut prompts = Vec::new();
         let mut right = Vec::new();
         for (problem, attempts) in pool.problems.iter().zip(attempts) {
@@ -215,7 +285,7 @@ impl Session<'_> {
 
     /// Share of mutants of validation problems' references, of those that gold tests kill, that one blind attack set a
     /// problem kills.
-    fn bank_kill_rate(&self) -> Result<Option<f64>, TrainError> {
+    fn bank_kill_rate(&self, discriminator: &Discriminator) -> Result<Option<f64>, TrainError> {
         if !self.config.game.adversary {
             return Ok(None);
         }
@@ -225,12 +295,22 @@ impl Session<'_> {
         let limit = self.config.evaluation.problems.min(pool.problems.len());
         bank_kills(
             &self.config,
-            &self.players.discriminator,
+            discriminator,
             &self.judge,
             &pool.problems[..limit],
             self.key,
         )
     }
+}
+
+/// The share of the pools' problems that were solved, every problem counting the same.
+fn pass_at_1(pools: &[PoolScore]) -> f64 {
+    let passed: Vec<f64> = pools
+        .iter()
+        .flat_map(|pool| &pool.passed)
+        .copied()
+        .collect();
+    mean(&passed)
 }
 
 /// What pools came to, by their names.

@@ -9,7 +9,9 @@ use gauntlet_sandbox::Limits;
 use serde_json::Value as Json;
 use tch::Device;
 
-use crate::checkpoint::{CHECKPOINTS, Checkpoint, CheckpointKind};
+use crate::checkpoint::{
+    CHECKPOINTS, Checkpoint, CheckpointKind, DISCRIMINATOR, GENERATOR, PlayerFile, with_players,
+};
 use crate::config::{Config, InitRole};
 use crate::discriminator::Discriminator;
 use crate::encoding::PromptEncoder;
@@ -23,9 +25,11 @@ use crate::prompts::{Format, Prompts};
 use crate::source::ProblemSource;
 
 use super::TrainError;
-use super::base::{Base, take_template};
+use super::base::{Ground, take_template};
 use super::observer::Observer;
-use super::players::{Players, model_config, warmup_options};
+use super::players::{
+    Player, Policy, Roster, fresh_discriminators, fresh_generators, game_options, model_config,
+};
 use super::saving::ANCHOR;
 use super::state::{CheckpointRef, Phase, TrainerState};
 
@@ -132,111 +136,148 @@ pub fn checkpoint_encoder(checkpoint: &Checkpoint) -> Result<PromptEncoder, Trai
     })
 }
 
-/// Where players are made: the device, and the published model they stand on, if there is one.
-pub(super) type Ground<'a> = (Device, Option<&'a Base>);
-
-fn load_generator(
-    config: &Config,
-    checkpoint: &Checkpoint,
-    encoder: &Arc<PromptEncoder>,
-    (device, base): Ground,
-) -> Result<Generator, TrainError> {
-    let file = checkpoint.generator()?;
-    let encoder = Arc::clone(encoder);
-    if let Some(base) = base {
-        base.check_same(&file)?;
-        file.check_architecture(&base.trained_shapes())?;
-        return Ok(Generator::new(
-            base.player(file.model_state_dict()?),
-            encoder,
-        ));
-    }
-    let vocab = encoder.tokenizer().vocab_size();
-    let shape = model_config(&config.generator_model(), vocab);
-    file.check_architecture(&shape.weight_shapes())?;
-    let model = Transformer::from_weights(&shape, file.model_state_dict()?, device);
-    Ok(Generator::new(model, encoder))
-}
-
-fn load_discriminator(
-    config: &Config,
-    checkpoint: &Checkpoint,
-    encoder: &Arc<PromptEncoder>,
-    (device, base): Ground,
-) -> Result<Discriminator, TrainError> {
-    let file = checkpoint.discriminator()?;
-    let encoder = Arc::clone(encoder);
-    if let Some(base) = base {
-        base.check_same(&file)?;
-        let shapes = Discriminator::with_head(base.trained_shapes(), base.config());
-        file.check_architecture(&shapes)?;
-        let mut weights = file.model_state_dict()?;
-        let head = weights.split_off(weights.len() - 2);
-        return Ok(Discriminator::from_parts(
-            base.player(weights),
-            &head,
-            encoder,
-        ));
-    }
-    let vocab = encoder.tokenizer().vocab_size();
-    let shape = model_config(&config.discriminator_model(), vocab);
-    file.check_architecture(&Discriminator::weight_shapes(&shape))?;
-    let weights = file.model_state_dict()?;
-    Ok(Discriminator::from_weights(
-        &shape, weights, device, encoder,
-    ))
-}
-
-/// Both players with the weights of a checkpoint, which must have this configuration's architecture.
-pub(super) fn load_players(
-    config: &Config,
-    checkpoint: &Checkpoint,
-    encoder: &Arc<PromptEncoder>,
-    ground: Ground,
-) -> Result<Players, TrainError> {
-    let generator = load_generator(config, checkpoint, encoder, ground)?;
-    let discriminator = load_discriminator(config, checkpoint, encoder, ground)?;
-    Ok(with_optimizers(config, generator, discriminator, ground.1))
-}
-
-fn with_optimizers(
-    config: &Config,
-    generator: Generator,
-    discriminator: Discriminator,
-    base: Option<&Base>,
-) -> Players {
-    let options = warmup_options(config);
-    let players = Players::with_fresh_optimizers(generator, discriminator, options);
-    match base {
-        Some(base) => Players {
-            lora_config: base.lora_json(),
-            ..players
+/// The files of a role's `count` players: one each, or for all of them that of the only one in the checkpoint.
+fn files(checkpoint: &Checkpoint, role: &str, count: usize) -> Result<Vec<PlayerFile>, TrainError> {
+    let names = checkpoint.players_of(role);
+    let names = match names[..] {
+        [only] => vec![only; count],
+        [] => vec![role],
+        _ if names.len() == count => names,
+        _ => {
+            return Err(TrainError::OtherPlayers {
+                checkpoint: checkpoint.path().display().to_string(),
+                role: role.to_owned(),
+                there: names.len(),
+                here: count,
+            });
         }
-        .decoding_as(config),
-        None => players,
-    }
+    };
+    let files = names.into_iter().map(|name| checkpoint.player(name));
+    Ok(files.collect::<Result<_, _>>()?)
 }
 
-/// The players that a run begins with: those of a checkpoint as far as `init_role` says, else `fresh`.
-pub(super) fn init_players(
+fn load_generators(
     config: &Config,
     checkpoint: &Checkpoint,
-    fresh: Players,
+    encoder: &Arc<PromptEncoder>,
+    (device, base): Ground,
+) -> Result<Vec<Generator>, TrainError> {
+    let load = |file: &PlayerFile| {
+        let encoder = Arc::clone(encoder);
+        if let Some(base) = base {
+            base.check_same(file)?;
+            file.check_architecture(&base.trained_shapes())?;
+            return Ok(Generator::new(
+                base.player(file.model_state_dict()?),
+                encoder,
+            ));
+        }
+        let vocab = encoder.tokenizer().vocab_size();
+        let shape = model_config(&config.generator_model(), vocab);
+        file.check_architecture(&shape.weight_shapes())?;
+        let model = Transformer::from_weights(&shape, file.model_state_dict()?, device);
+        Ok(Generator::new(model, encoder))
+    };
+    let files = files(checkpoint, GENERATOR, config.players.generators)?;
+    files.iter().map(load).collect()
+}
+
+fn load_discriminators(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    encoder: &Arc<PromptEncoder>,
+    (device, base): Ground,
+) -> Result<Vec<Discriminator>, TrainError> {
+    let load = |file: &PlayerFile| {
+        let encoder = Arc::clone(encoder);
+        if let Some(base) = base {
+            base.check_same(file)?;
+            let shapes = Discriminator::with_head(base.trained_shapes(), base.config());
+            file.check_architecture(&shapes)?;
+            let mut weights = file.model_state_dict()?;
+            let head = weights.split_off(weights.len() - 2);
+            return Ok(Discriminator::from_parts(
+                base.player(weights),
+                &head,
+                encoder,
+            ));
+        }
+        let vocab = encoder.tokenizer().vocab_size();
+        let shape = model_config(&config.discriminator_model(), vocab);
+        file.check_architecture(&Discriminator::weight_shapes(&shape))?;
+        let weights = file.model_state_dict()?;
+        Ok(Discriminator::from_weights(
+            &shape, weights, device, encoder,
+        ))
+    };
+    let files = files(checkpoint, DISCRIMINATOR, config.players.discriminators)?;
+    files.iter().map(load).collect()
+}
+
+/// All players with the weights of a checkpoint, which must have this configuration's architecture.
+fn load_players(
+    config: &Config,
+    checkpoint: &Checkpoint,
     encoder: &Arc<PromptEncoder>,
     ground: Ground,
-) -> Result<Players, TrainError> {
-    let (generator, discriminator) = match config.checkpoint.init_role {
-        InitRole::Both => return load_players(config, checkpoint, encoder, ground),
-        InitRole::Generator => (
-            load_generator(config, checkpoint, encoder, ground)?,
-            fresh.discriminator,
-        ),
-        InitRole::Discriminator => (
-            fresh.generator,
-            load_discriminator(config, checkpoint, encoder, ground)?,
-        ),
+) -> Result<Roster, TrainError> {
+    let generators = load_generators(config, checkpoint, encoder, ground)?;
+    let discriminators = load_discriminators(config, checkpoint, encoder, ground)?;
+    Ok(Roster::new(config, generators, discriminators, ground.1))
+}
+
+/// The players that a run begins with: those of `init_from` as far as `init_role` says, the others freshly drawn.
+pub(super) fn new_players(
+    config: &Config,
+    init_from: Option<&Checkpoint>,
+    encoder: &Arc<PromptEncoder>,
+    ground: Ground,
+) -> Result<Roster, TrainError> {
+    let except = |role: InitRole| init_from.filter(|_| config.checkpoint.init_role != role);
+    let generators = match except(InitRole::Discriminator) {
+        Some(checkpoint) => load_generators(config, checkpoint, encoder, ground)?,
+        None => fresh_generators(config, encoder, ground),
     };
-    Ok(with_optimizers(config, generator, discriminator, ground.1))
+    let discriminators = match except(InitRole::Generator) {
+        Some(checkpoint) => load_discriminators(config, checkpoint, encoder, ground)?,
+        None => fresh_discriminators(config, encoder, ground),
+    };
+    Ok(Roster::new(config, generators, discriminators, ground.1))
+}
+
+/// The players of a checkpoint as training left them: weights, moments and, in the game, what they are anchored to, of
+/// which `state` learns where it lies.
+pub(super) fn resumed_players(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    state: &mut TrainerState,
+    encoder: &Arc<PromptEncoder>,
+    ground: Ground,
+) -> Result<Roster, TrainError> {
+    let mut roster = load_players(config, checkpoint, encoder, ground)?;
+    if matches!(state.phase, Phase::Game(_) | Phase::Done) {
+        let (reference, at) = reference_checkpoint(checkpoint, state)?;
+        let warm = load_players(config, &reference, encoder, ground)?;
+        roster.enter_game(game_options(config), Some(&warm));
+        state.reference = Some(at);
+    }
+    load_moments(&mut roster.generators, checkpoint, GENERATOR)?;
+    load_moments(&mut roster.discriminators, checkpoint, DISCRIMINATOR)?;
+    Ok(roster)
+}
+
+fn load_moments<P: Policy>(
+    players: &mut [Player<P>],
+    checkpoint: &Checkpoint,
+    role: &str,
+) -> Result<(), TrainError> {
+    let files = files(checkpoint, role, players.len())?;
+    for (player, file) in players.iter_mut().zip(files) {
+        if let Some(state) = file.optimizer()? {
+            player.load_optimizer(state)?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a checkpoint that training cannot go on from with this configuration, every reason named.
@@ -261,13 +302,14 @@ pub(super) fn check_resumable(config: &Config, checkpoint: &Checkpoint) -> Resul
         was["run"]["seed"].clone(),
         now["run"]["seed"].clone(),
     );
-    for key in ["lora_rank", "lora_targets"] {
-        let path = format!("training.{key}");
-        compare(
-            &path,
-            was["training"][key].clone(),
-            now["training"][key].clone(),
-        );
+    for (section, key) in [
+        ("training", "lora_rank"),
+        ("training", "lora_targets"),
+        ("players", "generators"),
+        ("players", "discriminators"),
+    ] {
+        let path = format!("{section}.{key}");
+        compare(&path, was[section][key].clone(), now[section][key].clone());
     }
     for player in ["generator", "discriminator"] {
         for key in Config::keys().iter().filter(|key| key.section == player) {
@@ -307,7 +349,7 @@ pub(super) fn resumed_state(
 }
 
 /// The checkpoint with the warm models that `state` is anchored to: where it was written, else beside `checkpoint`.
-pub(super) fn reference_checkpoint(
+fn reference_checkpoint(
     checkpoint: &Checkpoint,
     state: &TrainerState,
 ) -> Result<(Checkpoint, CheckpointRef), TrainError> {
@@ -331,19 +373,26 @@ pub(super) fn reference_checkpoint(
     Ok((found, at))
 }
 
-/// Where `stage_0` lies in the run of a checkpoint and in those it was resumed from, as far as they are in one place.
+/// Where `stage_0` may lie in the run of a checkpoint and in those it was resumed from, as far as they are in one place.
 fn anchors(checkpoint: &Checkpoint) -> impl Iterator<Item = PathBuf> {
     let outputs = checkpoint.path().ancestors().nth(4).map(Path::to_owned);
     let mut run = checkpoint.path().ancestors().nth(2).map(Path::to_owned);
     let mut parent = checkpoint.manifest().parent.clone();
-    std::iter::from_fn(move || {
-        let anchor = run.take()?.join(CHECKPOINTS).join(ANCHOR);
+    let [generators, discriminators] =
+        [GENERATOR, DISCRIMINATOR].map(|role| checkpoint.players_of(role).len());
+    let names = [
+        ANCHOR.to_owned(),
+        with_players(ANCHOR, generators, discriminators),
+    ];
+    let places = std::iter::from_fn(move || {
+        let all = run.take()?.join(CHECKPOINTS);
         if let Some(from) = parent.take() {
             let dir = outputs.as_ref()?.join(&from.run);
             let checkpoint = Checkpoint::open(&dir.join(CHECKPOINTS).join(&from.name));
             parent = checkpoint.ok().and_then(|c| c.manifest().parent.clone());
             run = Some(dir);
         }
-        Some(anchor)
-    })
+        Some(all)
+    });
+    places.flat_map(move |all| names.clone().map(|name| all.join(name)))
 }

@@ -1,33 +1,73 @@
-//! The two players with their optimizers: made fresh, or out of a checkpoint's state.
+//! The players with their optimizers and anchors: made fresh, or out of a checkpoint's state.
 
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use crate::checkpoint::{Moments, OptimizerState, ParamGroup, PlayerState};
+use crate::checkpoint::{
+    DISCRIMINATOR, GENERATOR, Moments, OptimizerState, ParamGroup, PlayerState, player_names,
+};
 use crate::config::{Config, Model};
 use crate::discriminator::Discriminator;
 use crate::encoding::PromptEncoder;
 use crate::generator::Generator;
+use crate::model::rollouts::Rollouts;
 use crate::model::sampling::DrawKey;
 use crate::model::{ModelConfig, Transformer};
 use crate::optimizer::{AdamW, AdamWOptions, AdamWState, Muon, OptimizerError};
 
-use super::base::{Base, rollouts};
+use super::base::{Base, Ground, rollouts};
 
-/// Both players, ready to be trained.
-pub struct Players {
-    /// First player.
-    pub generator: Generator,
+/// What generators and discriminators have in common.
+pub trait Policy {
+    /// The weights.
+    fn model(&self) -> &Transformer;
+    /// What training changes, by name, in the order of the state dict.
+    fn trained(&self) -> Vec<(String, Tensor)>;
+    /// What decodes.
+    fn rollouts(&mut self) -> &mut Rollouts;
+}
+
+/// A player, ready to be trained.
+pub struct Player<P> {
+    /// Its policy.
+    pub policy: P,
     /// Its optimizer.
-    pub generator_optimizer: AdamW,
-    /// Second player: a model of its own.
-    pub discriminator: Discriminator,
-    /// Its optimizer.
-    pub discriminator_optimizer: AdamW,
+    pub optimizer: AdamW,
+    /// The frozen copy that the KL term holds it near, once the game has begun.
+    pub anchor: Option<Transformer>,
+}
+
+/// All players: of each role one or several.
+pub struct Roster {
+    /// Those who write chains.
+    pub generators: Vec<Player<Generator>>,
+    /// Those who write attacks and verdicts: models of their own.
+    pub discriminators: Vec<Player<Discriminator>>,
     /// What checkpoints say of the adapters, where there are any.
     pub lora_config: Option<Json>,
+}
+
+/// Who plays a step, by number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pair {
+    /// Number of the generator.
+    pub generator: usize,
+    /// Number of the discriminator.
+    pub discriminator: usize,
+}
+
+impl Pair {
+    /// The pair of a step: generators take turns, and whenever all had theirs the discriminators move on by one, so that
+    /// every `generators * discriminators` steps each pair has met once.
+    pub fn of(step: u64, generators: usize, discriminators: usize) -> Self {
+        let (round, turn) = (step / generators as u64, step % generators as u64);
+        Self {
+            generator: turn as usize,
+            discriminator: ((round + turn) % discriminators as u64) as usize,
+        }
+    }
 }
 
 /// The architecture that a configuration and a tokenizer describe.
@@ -86,143 +126,201 @@ pub fn game_options(config: &Config) -> AdamWOptions {
     }
 }
 
-impl Players {
-    /// Freshly drawn players; the same seed gives the same weights.
-    pub fn fresh(
-        config: &Config,
-        encoder: &Arc<PromptEncoder>,
-        device: Device,
-        base: Option<&Base>,
-    ) -> Self {
-        if let Some(base) = base {
-            let generator = Generator::new(base.fresh(config, "generator"), Arc::clone(encoder));
-            let trunk = base.fresh(config, "discriminator");
-            let discriminator = Discriminator::new(trunk, Arc::clone(encoder));
-            let options = warmup_options(config);
-            return Self {
-                lora_config: base.lora_json(),
-                ..Self::with_fresh_optimizers(generator, discriminator, options)
-            }
-            .decoding_as(config);
-        }
-        let vocab = encoder.tokenizer().vocab_size();
-        let key = DrawKey::new(config.run.seed);
-        let make = |model: &Model, role: &str| {
-            // LibTorch takes a signed seed.
-            let seed = key.with_name(role).value() >> 1;
-            Transformer::init(
-                &model_config(model, vocab),
-                model.initializer_range,
-                seed,
-                device,
-            )
-        };
-        let generator = Generator::new(
-            make(&config.generator_model(), "generator"),
-            Arc::clone(encoder),
-        );
-        let discriminator = Discriminator::new(
-            make(&config.discriminator_model(), "discriminator"),
-            Arc::clone(encoder),
-        );
-        Self::with_fresh_optimizers(generator, discriminator, warmup_options(config))
+impl Policy for Generator {
+    fn model(&self) -> &Transformer {
+        &self.model
     }
 
-    /// Given models with optimizers that remember nothing.
-    pub fn with_fresh_optimizers(
-        generator: Generator,
-        discriminator: Discriminator,
-        options: AdamWOptions,
-    ) -> Self {
+    fn trained(&self) -> Vec<(String, Tensor)> {
+        let weights = self.model.trainable().iter();
+        weights
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+            .collect()
+    }
+
+    fn rollouts(&mut self) -> &mut Rollouts {
+        &mut self.rollouts
+    }
+}
+
+impl Policy for Discriminator {
+    fn model(&self) -> &Transformer {
+        &self.model
+    }
+
+    fn trained(&self) -> Vec<(String, Tensor)> {
+        self.parameters()
+    }
+
+    fn rollouts(&mut self) -> &mut Rollouts {
+        &mut self.rollouts
+    }
+}
+
+impl<P: Policy> Player<P> {
+    /// A player whose optimizer remembers nothing.
+    pub fn new(policy: P, options: AdamWOptions) -> Self {
         Self {
-            generator_optimizer: AdamW::new(generator.model.trainable(), options),
-            discriminator_optimizer: AdamW::new(&discriminator.parameters(), options),
-            generator,
-            discriminator,
-            lora_config: None,
+            optimizer: AdamW::new(&policy.trained(), options),
+            policy,
+            anchor: None,
         }
-    }
-
-    /// Both policies with the decoder that the configuration names.
-    #[must_use]
-    pub fn decoding_as(mut self, config: &Config) -> Self {
-        self.generator.rollouts = rollouts(config);
-        self.discriminator.rollouts = rollouts(config);
-        self
-    }
-
-    /// Forgets the moments: what the warm-up's gradients were says nothing about the game's.
-    pub fn reset_optimizers(&mut self, options: AdamWOptions) {
-        self.generator_optimizer = AdamW::new(self.generator.model.trainable(), options);
-        self.discriminator_optimizer = AdamW::new(&self.discriminator.parameters(), options);
     }
 
     /// Takes over saved moments.
-    pub fn load_optimizers(
-        &mut self,
-        generator: OptimizerState,
-        discriminator: OptimizerState,
-    ) -> Result<(), OptimizerError> {
-        self.generator_optimizer
-            .load_state(&adamw_state(generator))?;
-        self.discriminator_optimizer
-            .load_state(&adamw_state(discriminator))
+    pub fn load_optimizer(&mut self, state: OptimizerState) -> Result<(), OptimizerError> {
+        self.optimizer.load_state(&adamw_state(state))
     }
 
-    /// The generator's state for a checkpoint.
-    pub fn generator_state(&self, stage_id: u8, learning_rate: f64, metrics: &Json) -> PlayerState {
-        let weights = self
-            .generator
-            .model
-            .trainable()
-            .iter()
-            .map(|(n, t)| (n.clone(), t.shallow_clone()))
-            .collect();
-        let config = self.generator.model.config();
-        player_state(
-            weights,
-            &self.generator_optimizer,
-            config,
-            stage_id,
-            learning_rate,
-            metrics,
-        )
-        .on(&self.lora_config)
+    /// A step of the optimizer, which what decodes has to see.
+    pub fn step(&mut self, learning_rate: f64) -> Result<f64, OptimizerError> {
+        let norm = self.optimizer.step(learning_rate)?;
+        self.policy.rollouts().refresh();
+        Ok(norm)
     }
 
-    /// The discriminator's state for a checkpoint.
-    pub fn discriminator_state(
+    /// The state for a checkpoint.
+    pub fn state(
         &self,
         stage_id: u8,
         learning_rate: f64,
         metrics: &Json,
+        lora_config: &Option<Json>,
     ) -> PlayerState {
-        let config = self.discriminator.model.config();
-        let weights = self.discriminator.parameters();
-        player_state(
-            weights,
-            &self.discriminator_optimizer,
-            config,
-            stage_id,
-            learning_rate,
-            metrics,
-        )
-        .on(&self.lora_config)
-    }
-}
-
-trait OnBase {
-    /// The state with what it says of its adapter.
-    fn on(self, lora_config: &Option<Json>) -> Self;
-}
-
-impl OnBase for PlayerState {
-    fn on(self, lora_config: &Option<Json>) -> Self {
-        Self {
+        PlayerState {
             lora_config: lora_config.clone(),
-            ..self
+            ..player_state(
+                self.policy.trained(),
+                &self.optimizer,
+                self.policy.model().config(),
+                stage_id,
+                learning_rate,
+                metrics,
+            )
         }
     }
+}
+
+impl Roster {
+    /// Given models with optimizers that remember nothing.
+    pub fn new(
+        config: &Config,
+        generators: Vec<Generator>,
+        discriminators: Vec<Discriminator>,
+        base: Option<&Base>,
+    ) -> Self {
+        let published = base.is_some();
+        Self {
+            generators: seated(config, generators, published),
+            discriminators: seated(config, discriminators, published),
+            lora_config: base.and_then(Base::lora_json),
+        }
+    }
+
+    /// The generators as they write.
+    pub fn generators(&self) -> Vec<&Generator> {
+        self.generators
+            .iter()
+            .map(|player| &player.policy)
+            .collect()
+    }
+
+    /// Who plays a step.
+    pub fn pair(&self, step: u64) -> Pair {
+        Pair::of(step, self.generators.len(), self.discriminators.len())
+    }
+
+    /// Whether a role has several players, so that it has to be said who is meant.
+    pub fn has_several(&self) -> bool {
+        self.generators.len() > 1 || self.discriminators.len() > 1
+    }
+
+    /// Names of the generators, then of the discriminators.
+    pub fn names(&self) -> [Vec<String>; 2] {
+        [
+            player_names(GENERATOR, self.generators.len()),
+            player_names(DISCRIMINATOR, self.discriminators.len()),
+        ]
+    }
+
+    /// All players go from warm-up to the game: with moments at zero, for what the warm-up's gradients were says nothing
+    /// about the game's; anchored to the players of `warm`, or to what they are now.
+    pub fn enter_game(&mut self, options: AdamWOptions, warm: Option<&Roster>) {
+        enter(&mut self.generators, options, warm.map(|w| &w.generators));
+        let warm = warm.map(|w| &w.discriminators);
+        enter(&mut self.discriminators, options, warm);
+    }
+}
+
+fn enter<P: Policy>(
+    players: &mut [Player<P>],
+    options: AdamWOptions,
+    warm: Option<&Vec<Player<P>>>,
+) {
+    for (number, player) in players.iter_mut().enumerate() {
+        let warm = warm.map_or(&player.policy, |warm| &warm[number].policy);
+        player.anchor = Some(warm.model().frozen_copy());
+        player.optimizer = AdamW::new(&player.policy.trained(), options);
+    }
+}
+
+/// Freshly drawn generators; the same seed gives the same weights.
+pub fn fresh_generators(
+    config: &Config,
+    encoder: &Arc<PromptEncoder>,
+    ground: Ground,
+) -> Vec<Generator> {
+    let model = config.generator_model();
+    (0..config.players.generators)
+        .map(|number| draw(config, &model, (GENERATOR, number), encoder, ground))
+        .map(|model| Generator::new(model, Arc::clone(encoder)))
+        .collect()
+}
+
+/// Freshly drawn discriminators.
+pub fn fresh_discriminators(
+    config: &Config,
+    encoder: &Arc<PromptEncoder>,
+    ground: Ground,
+) -> Vec<Discriminator> {
+    let model = config.discriminator_model();
+    (0..config.players.discriminators)
+        .map(|number| draw(config, &model, (DISCRIMINATOR, number), encoder, ground))
+        .map(|model| Discriminator::new(model, Arc::clone(encoder)))
+        .collect()
+}
+
+/// The weights that the player of a role and number begins with.
+fn draw(
+    config: &Config,
+    model: &Model,
+    (role, number): (&str, usize),
+    encoder: &Arc<PromptEncoder>,
+    (device, base): Ground,
+) -> Transformer {
+    // The first begins as the only one of a role does.
+    let name = match number {
+        0 => role.to_owned(),
+        _ => format!("{role}_{number}"),
+    };
+    if let Some(base) = base {
+        return base.fresh(config, &name);
+    }
+    // LibTorch takes a signed seed.
+    let seed = DrawKey::new(config.run.seed).with_name(&name).value() >> 1;
+    let shape = model_config(model, encoder.tokenizer().vocab_size());
+    Transformer::init(&shape, model.initializer_range, seed, device)
+}
+
+/// Policies as players; those of a published model decode with what the configuration names.
+fn seated<P: Policy>(config: &Config, policies: Vec<P>, published: bool) -> Vec<Player<P>> {
+    let seat = |mut policy: P| {
+        if published {
+            *policy.rollouts() = rollouts(config);
+        }
+        Player::new(policy, warmup_options(config))
+    };
+    policies.into_iter().map(seat).collect()
 }
 
 fn player_state(
@@ -281,4 +379,31 @@ fn adamw_state(state: OptimizerState) -> AdamWState {
         all.exp_avg_sq.push(moments.exp_avg_sq);
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_pair_meets_once_in_a_round() {
+        for generators in 1..=8 {
+            for discriminators in 1..=8 {
+                let steps = generators * discriminators;
+                for from in [0, 3 * steps] {
+                    let pairs: BTreeSet<(usize, usize)> = (from..from + steps)
+                        .map(|step| Pair::of(step as u64, generators, discriminators))
+                        .map(|pair| (pair.generator, pair.discriminator))
+                        .collect();
+                    assert_eq!(pairs.len(), steps, "{generators} and {discriminators}");
+                }
+            }
+        }
+        let first: Vec<usize> = (0..4)
+            .map(|step| Pair::of(step, 2, 2).discriminator)
+            .collect();
+        assert_eq!(first, [0, 1, 1, 0]);
+    }
 }

@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::checkpoint::{
-    CheckpointError, CheckpointKind, DISCRIMINATOR, Finished, GENERATOR, Mirror, Mirrored, Parent,
-    Retention, SaveJob, SaveRequest, Saved, Saver, Store, take_requests,
+    CheckpointError, CheckpointKind, Finished, Mirror, Mirrored, Parent, Retention, SaveJob,
+    SaveRequest, Saved, Saver, Store, is_called, take_requests, with_players,
 };
 use crate::config;
 
 use super::TrainError;
 use super::base::kept_texts;
 use super::session::Session;
-use super::state::{CheckpointRef, Progress, TrainerState};
+use super::state::{CheckpointRef, Progress};
 
 /// The checkpoint right after warm-up, which the KL term is anchored to.
 pub(super) const ANCHOR: &str = "stage_0";
@@ -107,7 +107,7 @@ impl Session<'_> {
 
     /// A periodic checkpoint, or one of each kind.
     fn periodic(&mut self) -> Result<(), TrainError> {
-        let name = format!("step_{:06}", self.state.step);
+        let name = self.named(&format!("step_{:06}", self.state.step));
         let busy = self.config.checkpoint.when_busy == config::WhenBusy::Skip;
         if busy && self.saving.saver.is_busy() {
             self.observer.note(&format!(
@@ -127,7 +127,7 @@ impl Session<'_> {
                 .map(|(_, score)| score),
             periodic: true,
         };
-        let sampler_name = format!("{name}_sampler");
+        let sampler_name = self.named(&format!("step_{:06}_sampler", self.state.step));
         let sampler = Plan {
             name: &sampler_name,
             kind: CheckpointKind::Sampler,
@@ -165,9 +165,18 @@ impl Session<'_> {
         self.begin(&plan)
     }
 
+    /// A checkpoint's name, with the numbers of players where that is asked for.
+    fn named(&self, name: &str) -> String {
+        let players = &self.config.players;
+        match self.config.checkpoint.name_players {
+            true => with_players(name, players.generators, players.discriminators),
+            false => name.to_owned(),
+        }
+    }
+
     /// The checkpoint of a finished stage. It is owed until it is written.
     pub(super) fn save_stage(&mut self, stage: u8, better: bool) -> Result<(), TrainError> {
-        let name = format!("stage_{stage}");
+        let name = self.named(&format!("stage_{stage}"));
         let plan = Plan {
             name: &name,
             kind: CheckpointKind::Full,
@@ -181,8 +190,9 @@ impl Session<'_> {
 
     /// The untrained models.
     pub(super) fn save_start(&mut self) -> Result<(), TrainError> {
+        let name = self.named("step_000000");
         let plan = Plan {
-            name: "step_000000",
+            name: &name,
             kind: CheckpointKind::Full,
             stage: 0,
             set_best: false,
@@ -239,9 +249,7 @@ impl Session<'_> {
         );
         let result = caught(|| step(self));
         if result.is_err() && self.state.step == before.0.step {
-            let updates =
-                |state: &TrainerState| state.generator.updates + state.discriminator.updates;
-            if updates(&self.state) > updates(&before.0) {
+            if self.state.standings.updates() > before.0.standings.updates() {
                 self.observer
                     .note("the step failed after a player's update, which the saved weights keep");
             }
@@ -255,7 +263,12 @@ impl Session<'_> {
     fn begin(&mut self, plan: &Plan) -> Result<(), TrainError> {
         let started = Instant::now();
         self.settle()?;
-        if self.saving.owed.iter().any(|job| job.name() == ANCHOR) {
+        if self
+            .saving
+            .owed
+            .iter()
+            .any(|job| is_called(job.name(), ANCHOR))
+        {
             let reason = format!("without {ANCHOR} a run could not go on from it");
             self.observer
                 .note(&format!("checkpoint {} is left out: {reason}", plan.name));
@@ -344,7 +357,7 @@ impl Session<'_> {
                     let step = checkpoint.manifest().step;
                     self.saving.newest = Some((saved.path.clone(), step));
                 }
-                if finished.name == ANCHOR {
+                if is_called(&finished.name, ANCHOR) {
                     self.state.reference = Some(CheckpointRef {
                         path: saved.path,
                         manifest: saved.manifest_hash,
@@ -365,7 +378,7 @@ impl Session<'_> {
                 ));
                 if let (true, Some(job)) = (stage, finished.job) {
                     // Each is a copy of the whole state: the anchor and the newest are enough.
-                    self.saving.owed.retain(|job| job.name() == ANCHOR);
+                    self.saving.owed.retain(|job| is_called(job.name(), ANCHOR));
                     self.saving.owed.push(job);
                 }
                 Ok(())
@@ -462,24 +475,22 @@ impl Session<'_> {
             logs: self.files.lines(),
             seconds: self.begun.elapsed().as_secs_f64(),
         };
-        let encoder = &self.players.generator.encoder;
+        let encoder = &self.roster.generators[0].policy.encoder;
+        let lora = &self.roster.lora_config;
+        let [ours, theirs] = self.roster.names();
+        let ours = ours.into_iter().zip(&self.roster.generators);
+        let ours =
+            ours.map(|(name, player)| (name, player.state(plan.stage, rates.0, &metrics, lora)));
+        let theirs = theirs.into_iter().zip(&self.roster.discriminators);
+        let theirs =
+            theirs.map(|(name, player)| (name, player.state(plan.stage, rates.1, &metrics, lora)));
         SaveRequest {
             name: plan.name.to_owned(),
             kind: plan.kind,
             stage: i64::from(plan.stage),
             step: self.state.step,
             score: plan.score,
-            players: vec![
-                (
-                    GENERATOR.to_owned(),
-                    self.players.generator_state(plan.stage, rates.0, &metrics),
-                ),
-                (
-                    DISCRIMINATOR.to_owned(),
-                    self.players
-                        .discriminator_state(plan.stage, rates.1, &metrics),
-                ),
-            ],
+            players: ours.chain(theirs).collect(),
             metrics,
             training_config: self.config.to_json(),
             trainer_state: serde_json::to_value(&self.state).expect("the state is plain data"),
@@ -493,21 +504,14 @@ impl Session<'_> {
     }
 
     fn metrics_json(&self, stage: u8) -> serde_json::Value {
-        let player = |totals: &super::PlayerTotals| {
-            json!({
-                "avg_reward": totals.avg_reward(), "episodes": totals.episodes, "wins": totals.wins,
-                "win_rate": totals.win_rate(), "updates": totals.updates,
-            })
-        };
-        let mut generator = player(&self.state.generator);
-        let mut discriminator = player(&self.state.discriminator);
-        generator["pass_rate"] = json!(self.state.generator.win_rate());
-        discriminator["attack_validity"] = json!(self.state.validity.get());
-        discriminator["kill_rate"] = json!(self.state.bank_kill_rate);
-        discriminator["verdict_auc"] = json!(self.state.verdict_auc());
-        json!({
+        let (generator, discriminator, players) = self.state.standings.metrics();
+        let mut metrics = json!({
             "stage": stage, "step": self.state.step, "generator": generator,
             "discriminator": discriminator, "validation": self.last_validation, "custom": self.state.tags,
-        })
+        });
+        if let Some(players) = players {
+            metrics["players"] = players;
+        }
+        metrics
     }
 }

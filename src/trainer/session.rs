@@ -10,18 +10,17 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::checkpoint::{Checkpoint, LocalStorage, Mirror, Runs, Storage, Store};
-use crate::config::Config;
+use crate::config::{Config, Warmup};
 use crate::evaluation::Pool;
 use crate::generator::Sampling;
 use crate::judge::Judge;
 use crate::metrics::StepReport;
 use crate::mistake_book::MistakeBook;
-use crate::model::Transformer;
 use crate::model::sampling::DrawKey;
 use crate::source::ProblemSource;
 use crate::stage::Stage;
 use crate::update::imitate;
-use crate::warmup::{DiscriminatorData, generator_batch, learning_rate};
+use crate::warmup::{DiscriminatorData, generator_batch, learning_rate, own_step};
 
 use super::TrainError;
 use super::base::Base;
@@ -29,10 +28,10 @@ use super::files::{RunFiles, logs_of};
 use super::game::StageMeans;
 use super::observer::{Begun, Observer};
 use super::open::{
-    check_resumable, device, init_players, limits, load_players, open_encoder, open_source,
-    reference_checkpoint, resumed_state,
+    check_resumable, device, limits, new_players, open_encoder, open_source, resumed_players,
+    resumed_state,
 };
-use super::players::{Players, game_options, model_config};
+use super::players::{Roster, game_options, model_config};
 use super::saving::{Saving, caught};
 use super::state::{Phase, TrainerState};
 use super::summary::Summary;
@@ -54,19 +53,12 @@ pub enum Ending {
     },
 }
 
-/// The frozen copies that the KL term holds the players near.
-pub(super) struct Anchors {
-    pub(super) generator: Transformer,
-    pub(super) discriminator: Transformer,
-}
-
 /// A run in progress. One thread owns it, with all its tensors.
 pub struct Session<'o> {
     pub(super) config: Config,
     pub(super) judge: Judge,
     pub(super) source: ProblemSource,
-    pub(super) players: Players,
-    pub(super) anchors: Option<Anchors>,
+    pub(super) roster: Roster,
     pub(super) mistakes: MistakeBook,
     pub(super) state: TrainerState,
     pub(super) files: RunFiles,
@@ -133,35 +125,22 @@ impl<'o> Session<'o> {
         let report = source.report(judge.sandbox(), config.problems.report_problems)?;
 
         let mut mistakes = MistakeBook::default();
-        let mut state = TrainerState::new(config.run.seed, config.run.tags.clone());
-        let mut anchors = None;
-        let mut players = Players::fresh(&config, &encoder, device, base);
-        if let Some(checkpoint) = &init_from {
-            players = init_players(&config, checkpoint, players, &encoder, (device, base))?;
-        }
-        if let Some(checkpoint) = &resume {
-            check_resumable(&config, checkpoint)?;
-            players = load_players(&config, checkpoint, &encoder, (device, base))?;
-            state = resumed_state(&config, checkpoint)?;
-            state.tags.extend(config.run.tags.clone());
-            if matches!(state.phase, Phase::Game(_) | Phase::Done) {
-                players.reset_optimizers(game_options(&config));
-                let (reference, at) = reference_checkpoint(checkpoint, &state)?;
-                let anchor = load_players(&config, &reference, &encoder, (device, base))?;
-                anchors = Some(Anchors {
-                    generator: anchor.generator.model.frozen_copy(),
-                    discriminator: anchor.discriminator.model.frozen_copy(),
-                });
-                state.reference = Some(at);
+        let (ground, tags) = ((device, base), config.run.tags.clone());
+        let (mut state, roster) = match &resume {
+            None => {
+                let state = TrainerState::new(config.run.seed, &config.players, tags);
+                let init_from = init_from.as_ref();
+                (state, new_players(&config, init_from, &encoder, ground)?)
             }
-            if let (Some(generator), Some(discriminator)) = (
-                checkpoint.generator()?.optimizer()?,
-                checkpoint.discriminator()?.optimizer()?,
-            ) {
-                players.load_optimizers(generator, discriminator)?;
+            Some(checkpoint) => {
+                check_resumable(&config, checkpoint)?;
+                let mut state = resumed_state(&config, checkpoint)?;
+                state.tags.extend(tags);
+                let roster = resumed_players(&config, checkpoint, &mut state, &encoder, ground)?;
+                mistakes.read_jsonl(&checkpoint.mistake_book()?)?;
+                (state, roster)
             }
-            mistakes.read_jsonl(&checkpoint.mistake_book()?)?;
-        }
+        };
         let dir = Runs::new(&config.run.output_dir).start(&config.run.name, SystemTime::now())?;
         let store = Store::create_on(storage, &dir)?;
         let copies = config.checkpoint.checkpoint_dir.as_ref();
@@ -206,8 +185,7 @@ impl<'o> Session<'o> {
             config,
             judge,
             source,
-            players,
-            anchors,
+            roster,
             mistakes,
             state,
             files,
@@ -299,56 +277,61 @@ impl<'o> Session<'o> {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// The generator imitates traces; true when its steps are done.
+    /// The generators imitate traces, each for all the steps, in turn and on examples of its own; true when that is done.
     fn generator_warmup(&mut self) -> Result<bool, TrainError> {
         let warmup = self.config.warmup.clone();
-        let steps = warmup.generator_steps;
-        self.phase_steps = steps;
+        let players = self.roster.generators.len() as u64;
+        self.phase_steps = warmup.generator_steps * players;
+        let done = self.state.phase_step;
         self.observer
-            .phase("warm-up of the generator", steps, self.state.phase_step);
+            .phase("warm-up of the generator", self.phase_steps, done);
         let stages = self.config.written_stages();
-        while self.state.phase_step < steps {
+        while self.state.phase_step < self.phase_steps {
             if self.is_interrupted() {
                 return Ok(false);
             }
-            let (step, started) = (self.state.phase_step, Instant::now());
-            let encoder = &self.players.generator.encoder;
-            let examples = generator_batch(&self.source, encoder, stages, step, warmup.batch_size)?;
-            let nats = imitate(&self.players.generator.model, &examples, 1.0);
-            let rate = self.warmup_rate();
-            let norm = self.players.generator_optimizer.step(rate)?;
-            self.players.generator.rollouts.refresh();
-            self.state.generator.updates += 1;
-            let values = [
+            let started = Instant::now();
+            let (number, step) = turn(self.state.phase_step, players);
+            let player = &mut self.roster.generators[number];
+            let (encoder, own) = (&player.policy.encoder, own_step(number, step));
+            let examples = generator_batch(&self.source, encoder, stages, own, warmup.batch_size)?;
+            let nats = imitate(&player.policy.model, &examples, 1.0);
+            let rate = warmup_rate(&warmup, step, warmup.generator_steps);
+            let norm = player.step(rate)?;
+            self.state.standings.generators[number].totals.updates += 1;
+            let mut values = vec![
                 ("generator_loss", nats),
                 ("generator_grad_norm", norm),
                 ("learning_rate", rate),
             ];
+            values.extend((players > 1).then_some(("player", number as f64)));
             self.finish_warmup_step(&values, started, &format!("loss {nats:.3}"))?;
         }
         Ok(true)
     }
 
-    /// The discriminator learns from executed samples; true when its steps are done.
+    /// The discriminators learn from executed samples, as the generators from traces; true when that is done.
     fn discriminator_warmup(&mut self) -> Result<bool, TrainError> {
         let warmup = self.config.warmup.clone();
+        let players = self.roster.discriminators.len() as u64;
         let steps = if self.config.game.adversary {
             warmup.discriminator_steps
         } else {
             0
         };
-        self.phase_steps = steps;
-        if self.state.phase_step >= steps {
+        self.phase_steps = steps * players;
+        let done = self.state.phase_step;
+        if done >= self.phase_steps {
             return Ok(true);
         }
         self.observer
-            .phase("warm-up of the discriminator", steps, self.state.phase_step);
+            .phase("warm-up of the discriminator", self.phase_steps, done);
         let sampling = self.sampling(self.config.sampling.temperature);
         let key = self.key.with_name("discriminator warm-up");
         let data = DiscriminatorData::collect(
             &self.config,
             &self.source,
-            &self.players.generator,
+            &self.roster.generators(),
             &self.judge,
             &sampling,
             key,
@@ -358,41 +341,32 @@ impl<'o> Session<'o> {
             "discriminator data: {attacks} attack sets, {verdicts} verdicts ({:.0} % right)",
             100.0 * data.pass_rate()
         ));
-        while self.state.phase_step < steps {
+        while self.state.phase_step < self.phase_steps {
             if self.is_interrupted() {
                 return Ok(false);
             }
-            let (step, started) = (self.state.phase_step, Instant::now());
-            let (examples, verdicts) = data.batch(step, warmup.batch_size);
-            let nats = imitate(&self.players.discriminator.model, &examples, 1.0);
+            let started = Instant::now();
+            let (number, step) = turn(self.state.phase_step, players);
+            let player = &mut self.roster.discriminators[number];
+            let own = own_step(number, step);
+            let (examples, verdicts) = data.batch(own, warmup.batch_size);
+            let nats = imitate(&player.policy.model, &examples, 1.0);
             // From scratch the trunk has to learn what verdicts need, so here it takes their whole gradient.
-            let verdict_nats = crate::update::judge(&self.players.discriminator, &verdicts, 1.0);
-            let rate = self.warmup_rate();
-            let norm = self.players.discriminator_optimizer.step(rate)?;
-            self.players.discriminator.rollouts.refresh();
-            self.state.discriminator.updates += 1;
-            let values = [
+            let verdict_nats = crate::update::judge(&player.policy, &verdicts, 1.0);
+            let rate = warmup_rate(&warmup, step, steps);
+            let norm = player.step(rate)?;
+            self.state.standings.discriminators[number].totals.updates += 1;
+            let mut values = vec![
                 ("discriminator_loss", nats),
                 ("verdict_loss", verdict_nats),
                 ("discriminator_grad_norm", norm),
                 ("learning_rate", rate),
             ];
+            values.extend((players > 1).then_some(("player", number as f64)));
             let progress = format!("loss {nats:.3}, verdict {verdict_nats:.3}");
             self.finish_warmup_step(&values, started, &progress)?;
         }
         Ok(true)
-    }
-
-    /// The learning rate of the warm-up step that runs.
-    fn warmup_rate(&self) -> f64 {
-        let warmup = &self.config.warmup;
-        learning_rate(
-            warmup.learning_rate,
-            warmup.min_lr_ratio,
-            warmup.lr_warmup_steps,
-            self.state.phase_step,
-            self.phase_steps,
-        )
     }
 
     /// Logs a step of warm-up, shows its progress, and saves where that is due.
@@ -469,11 +443,7 @@ impl<'o> Session<'o> {
             }
             Phase::DiscriminatorWarmup => {
                 let better = self.evaluate("warm-up")?;
-                self.players.reset_optimizers(game_options(&self.config));
-                self.anchors = Some(Anchors {
-                    generator: self.players.generator.model.frozen_copy(),
-                    discriminator: self.players.discriminator.model.frozen_copy(),
-                });
+                self.roster.enter_game(game_options(&self.config), None);
                 self.state.phase = after(None, &self.config);
                 self.state.phase_step = 0;
                 self.save_stage(0, better)?;
@@ -498,4 +468,15 @@ impl<'o> Session<'o> {
             batch_size: self.config.evaluation.batch_size,
         }
     }
+}
+
+/// Whose turn a step of warm-up is, and which of its own steps it is.
+fn turn(step: u64, players: u64) -> (usize, u64) {
+    ((step % players) as usize, step / players)
+}
+
+/// The learning rate of one of a player's own warm-up steps.
+fn warmup_rate(warmup: &Warmup, step: u64, steps: u64) -> f64 {
+    let rise = warmup.lr_warmup_steps;
+    learning_rate(warmup.learning_rate, warmup.min_lr_ratio, rise, step, steps)
 }

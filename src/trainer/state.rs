@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::files::LogLines;
 use super::game::StageMeans;
+use super::standing::Standings;
 use super::summary::StageRow;
-use crate::config::Config;
-use crate::metrics::auc;
+use crate::config::{Config, Players};
 use crate::stage::Stage;
 
 /// Version of `trainer_state.json`.
@@ -49,73 +49,6 @@ pub struct CheckpointRef {
     pub manifest: String,
 }
 
-/// An exponential moving average that starts at its first value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct MovingAverage {
-    value: Option<f64>,
-}
-
-impl MovingAverage {
-    /// Share of the newest value.
-    const WEIGHT: f64 = 0.1;
-
-    /// Takes a value in.
-    pub fn update(&mut self, value: f64) {
-        self.value = Some(
-            self.value
-                .map_or(value, |old| old + Self::WEIGHT * (value - old)),
-        );
-    }
-
-    /// The average, once there is one.
-    pub fn get(&self) -> Option<f64> {
-        self.value
-    }
-}
-
-/// Verdicts on fresh samples with what execution said, the newest few hundred, for the gate on the verdict's AUC.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct VerdictWindow {
-    /// (probability, right) pairs, oldest first.
-    pub pairs: Vec<(f32, bool)>,
-}
-
-impl VerdictWindow {
-    const SIZE: usize = 512;
-
-    /// Takes pairs in and forgets the oldest.
-    pub fn extend(&mut self, pairs: impl IntoIterator<Item = (f32, bool)>) {
-        self.pairs.extend(pairs);
-        let surplus = self.pairs.len().saturating_sub(Self::SIZE);
-        self.pairs.drain(..surplus);
-    }
-}
-
-/// Counters of one player over the whole run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct PlayerTotals {
-    /// Scored rollouts or attack sets.
-    pub episodes: u64,
-    /// Those that won: code that passed everything, or a set that killed a candidate.
-    pub wins: u64,
-    /// Optimizer steps.
-    pub updates: u64,
-    /// Sum of rewards.
-    pub reward_sum: f64,
-}
-
-impl PlayerTotals {
-    /// Mean reward of an episode.
-    pub fn avg_reward(&self) -> f64 {
-        self.reward_sum / self.episodes.max(1) as f64
-    }
-
-    /// Share of episodes won.
-    pub fn win_rate(&self) -> f64 {
-        self.wins as f64 / self.episodes.max(1) as f64
-    }
-}
-
 /// Everything a run knows beside weights, moments and mistake book.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainerState {
@@ -131,16 +64,9 @@ pub struct TrainerState {
     pub seed: u64,
     /// Problems drawn for the game so far; the next batch begins there.
     pub problems_seen: u64,
-    /// Share of attacks that are valid, which moves alpha.
-    pub validity: MovingAverage,
-    /// Kill rate on the frozen bank of validation problems, once measured.
-    pub bank_kill_rate: Option<f64>,
-    /// Recent verdicts, for the gate.
-    pub verdicts: VerdictWindow,
-    /// The generator's counters.
-    pub generator: PlayerTotals,
-    /// The discriminator's counters.
-    pub discriminator: PlayerTotals,
+    /// What is known of each player.
+    #[serde(flatten)]
+    pub standings: Standings,
     /// Best validation pass@1 so far and the step it was reached at.
     pub best_score: Option<(f64, u64)>,
     /// The warm models, which anchor the KL term.
@@ -171,28 +97,11 @@ pub(super) struct Progress {
 }
 
 impl TrainerState {
-    /// AUC of the verdict head over the window, once both outcomes are in it often enough to mean anything.
-    pub fn verdict_auc(&self) -> Option<f64> {
-        const LEAST: usize = 16;
-        let scores: Vec<(f64, bool)> = self
-            .verdicts
-            .pairs
-            .iter()
-            .map(|(p, right)| (f64::from(*p), *right))
-            .collect();
-        let right = scores.iter().filter(|(_, right)| *right).count();
-        if right < LEAST || scores.len() - right < LEAST {
-            None
-        } else {
-            auc(&scores)
-        }
-    }
-
     /// Steps that this configuration plans from here to the end.
     pub fn steps_left(&self, config: &Config) -> u64 {
-        let warmup = &config.warmup;
+        let generator = config.warmup.generator_steps * config.players.generators as u64;
         let discriminator = match config.game.adversary {
-            true => warmup.discriminator_steps,
+            true => config.warmup.discriminator_steps * config.players.discriminators as u64,
             false => 0,
         };
         let game = |from: Option<Stage>| -> u64 {
@@ -202,7 +111,7 @@ impl TrainerState {
                 .sum()
         };
         let ahead = match self.phase {
-            Phase::GeneratorWarmup => warmup.generator_steps + discriminator + game(None),
+            Phase::GeneratorWarmup => generator + discriminator + game(None),
             Phase::DiscriminatorWarmup => discriminator + game(None),
             Phase::Game(stage) => game(Some(stage)),
             Phase::Done => 0,
@@ -211,7 +120,7 @@ impl TrainerState {
     }
 
     /// The state before the first step.
-    pub fn new(seed: u64, tags: BTreeMap<String, String>) -> Self {
+    pub fn new(seed: u64, players: &Players, tags: BTreeMap<String, String>) -> Self {
         Self {
             format_version: STATE_VERSION,
             phase: Phase::GeneratorWarmup,
@@ -219,11 +128,7 @@ impl TrainerState {
             step: 0,
             seed,
             problems_seen: 0,
-            validity: MovingAverage::default(),
-            bank_kill_rate: None,
-            verdicts: VerdictWindow::default(),
-            generator: PlayerTotals::default(),
-            discriminator: PlayerTotals::default(),
+            standings: Standings::new(players),
             best_score: None,
             reference: None,
             validated: None,
@@ -239,20 +144,33 @@ mod tests {
 
     #[test]
     fn a_state_survives_json_bit_for_bit() {
-        let mut state = TrainerState::new(7, BTreeMap::from([("note".into(), "x".into())]));
-        state.phase = Phase::Game(Stage::Pseudocode);
-        state.validity.update(0.1);
-        state.validity.update(0.7);
-        state.verdicts.extend([(0.123_456_78, true), (1e-7, false)]);
-        state.best_score = Some((1.0 / 3.0, 12));
-        let json = serde_json::to_string(&state).unwrap();
-        assert_eq!(serde_json::from_str::<TrainerState>(&json).unwrap(), state);
-    }
-
-    #[test]
-    fn the_window_keeps_the_newest() {
-        let mut window = VerdictWindow::default();
-        window.extend((0..600).map(|i| (i as f32, true)));
-        assert_eq!((window.pairs.len(), window.pairs[0].0), (512, 88.0));
+        for players in [(1, 1), (2, 1), (3, 8)] {
+            let players = Players {
+                generators: players.0,
+                discriminators: players.1,
+            };
+            let tags = BTreeMap::from([("note".into(), "x".into())]);
+            let mut state = TrainerState::new(7, &players, tags);
+            state.phase = Phase::Game(Stage::Pseudocode);
+            let standings = &mut state.standings;
+            for (i, theirs) in standings.discriminators.iter_mut().enumerate() {
+                theirs.validity.update(0.1);
+                theirs.validity.update(0.7 / (i + 1) as f64);
+                theirs
+                    .verdicts
+                    .extend([(0.123_456_78, true), (1e-7, false)]);
+            }
+            standings.generators[players.generators - 1]
+                .totals
+                .reward_sum = 0.1 + 0.2;
+            state.best_score = Some((1.0 / 3.0, 12));
+            let json = serde_json::to_value(&state).unwrap();
+            let read = serde_json::from_str::<TrainerState>(&json.to_string()).unwrap();
+            assert_eq!(read, state);
+            // The totals of the role stand where those of its one player stand.
+            assert_eq!(json["generator"]["reward_sum"], 0.1 + 0.2);
+            let several = players.generators + players.discriminators > 2;
+            assert_eq!(json.get("players").is_some(), several, "{json}");
+        }
     }
 }

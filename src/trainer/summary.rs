@@ -1,9 +1,13 @@
 //! What a run came to: the table that `train` prints at its end.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
 
+use crate::checkpoint::{DISCRIMINATOR, GENERATOR, player_names};
 use crate::evaluation::PoolScore;
 use crate::metrics::Interval;
+
+use super::players::Pair;
 
 /// One row: after warm-up, or after a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +32,57 @@ pub struct StageRow {
     pub verdict_auc: Option<f64>,
     /// Wall-clock seconds since the run (or the resumed part of it) began.
     pub seconds: f64,
+    /// What each player came to, where a role has several; the other figures are then those of the best pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranking: Option<Ranking>,
+}
+
+/// What each player was measured at, by number. The best generator is the one with the highest pass@1 on the validation
+/// pools, the best discriminator the one with the highest kill rate on the bank; of equals, the first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ranking {
+    /// Mean pass@1 of each generator over all validation problems.
+    pub validation: Vec<f64>,
+    /// Kill rate of each discriminator on mutants of validation problems' references.
+    pub bank_kill_rate: Vec<Option<f64>>,
+    /// AUC of each discriminator's verdicts on the best generator's chains.
+    pub verdict_auc: Vec<Option<f64>>,
+}
+
+impl Ranking {
+    /// The best of each role.
+    pub fn best(&self) -> Pair {
+        let kills = self.bank_kill_rate.iter();
+        let kills: Vec<f64> = kills.map(|rate| rate.unwrap_or(-1.0)).collect();
+        Pair {
+            generator: highest(&self.validation),
+            discriminator: highest(&kills),
+        }
+    }
+
+    /// What is known of each player, by name.
+    pub(super) fn json(&self) -> Json {
+        let ours = player_names(GENERATOR, self.validation.len()).into_iter();
+        let ours = ours.zip(&self.validation);
+        let ours = ours.map(|(name, pass_at_1)| (name, json!({"pass_at_1": pass_at_1})));
+        let theirs = player_names(DISCRIMINATOR, self.bank_kill_rate.len()).into_iter();
+        let theirs = theirs.zip(self.bank_kill_rate.iter().zip(&self.verdict_auc));
+        let theirs = theirs.map(|(name, (kills, auc))| {
+            (name, json!({"bank_kill_rate": kills, "verdict_auc": auc}))
+        });
+        ours.chain(theirs).collect::<serde_json::Map<_, _>>().into()
+    }
+}
+
+/// Where the highest value stands; of equals, the first.
+pub(super) fn highest(values: &[f64]) -> usize {
+    let mut best = 0;
+    for (i, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = i;
+        }
+    }
+    best
 }
 
 /// One line of the closing measurements.
@@ -175,6 +230,7 @@ mod tests {
             bank_kill_rate: None,
             verdict_auc: None,
             seconds,
+            ranking: None,
         };
         let table = Summary {
             rows: vec![row("warm-up", 61.0), row("1 Informal reasoning", 3600.0)],
@@ -184,6 +240,22 @@ mod tests {
         let lengths: Vec<usize> = table.lines().map(|line| line.chars().count()).collect();
         assert!(lengths.windows(2).all(|pair| pair[0] == pair[1]), "{table}");
         assert!(table.contains("1:01") && table.contains("60:00") && table.contains("50.0 %"));
+    }
+
+    #[test]
+    fn the_first_of_the_best_is_the_best() {
+        let ranking = Ranking {
+            validation: vec![0.25, 0.5, 0.5],
+            bank_kill_rate: vec![None, None],
+            verdict_auc: vec![None, Some(0.5)],
+        };
+        let best = Pair {
+            generator: 1,
+            discriminator: 0,
+        };
+        assert_eq!(ranking.best(), best);
+        assert_eq!(ranking.json()["generator_2"]["pass_at_1"], 0.5);
+        assert_eq!(ranking.json()["discriminator_1"]["verdict_auc"], 0.5);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
-use gauntlet::checkpoint::{Checkpoint, Runs};
+use gauntlet::checkpoint::{Checkpoint, DISCRIMINATOR, GENERATOR, Runs};
 use gauntlet::cli::UsageError;
 
 /// Shows, compares, checks, copies and deletes what training saved.
@@ -39,8 +39,10 @@ pub enum Command {
         checkpoint: String,
         #[command(flatten)]
         place: Place,
+        #[command(flatten)]
+        players: Chosen,
         /// Show only what the manifest says, without opening the models
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["generator", "discriminator"])]
         info_only: bool,
         /// Show the settings in which another checkpoint differs
         #[arg(long, value_name = "CHECKPOINT")]
@@ -175,9 +177,11 @@ pub enum Command {
         /// Folder to write; must not exist, or be empty
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
-        /// Which player
-        #[arg(long, value_enum, default_value = "generator")]
+        /// Which player; of several, the best
+        #[arg(long, value_enum, default_value = "generator", conflicts_with_all = ["generator", "discriminator"])]
         player: PlayerName,
+        #[command(flatten)]
+        players: Chosen,
         /// Write the adapter alone instead of merging it into its base
         #[arg(long)]
         adapter: bool,
@@ -198,6 +202,43 @@ pub enum Command {
 pub enum PlayerName {
     Generator,
     Discriminator,
+}
+
+impl PlayerName {
+    /// The role.
+    pub fn role(self) -> &'static str {
+        match self {
+            Self::Generator => GENERATOR,
+            Self::Discriminator => DISCRIMINATOR,
+        }
+    }
+}
+
+/// Players by number, where a role has several.
+#[derive(clap::Args)]
+pub struct Chosen {
+    /// Number of one of several generators
+    #[arg(long, value_name = "N")]
+    pub generator: Option<usize>,
+    /// Number of one of several discriminators
+    #[arg(long, value_name = "N")]
+    pub discriminator: Option<usize>,
+}
+
+impl Chosen {
+    /// Names of the players that were asked for.
+    pub fn names(&self, checkpoint: &Checkpoint) -> Result<Vec<String>> {
+        let asked = [
+            (GENERATOR, self.generator),
+            (DISCRIMINATOR, self.discriminator),
+        ];
+        let asked = asked.into_iter().filter(|(_, number)| number.is_some());
+        let names = asked.map(|(role, number)| {
+            let name = checkpoint.choose(role, number).map_err(UsageError::new)?;
+            Ok(name.to_owned())
+        });
+        names.collect()
+    }
 }
 
 /// Element types of exported weights.

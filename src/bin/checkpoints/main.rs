@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
 use gauntlet::checkpoint::{
-    Checkpoint, PruneOptions, Retention, Runs, Store, Strategy, is_requested, prune, report,
-    request_save, transfer,
+    Checkpoint, GENERATOR, PruneOptions, Retention, Runs, Store, Strategy, is_requested, prune,
+    report, request_save, transfer,
 };
 use gauntlet::cli::{self, Exit, UsageError};
 use gauntlet::trainer::export::{self, ExportOptions, Form};
@@ -17,7 +17,7 @@ use tch::Kind;
 
 mod args;
 
-use args::{Cli, Command, ExportDtype, Place, PlayerName};
+use args::{Cli, Command, ExportDtype, Place};
 
 fn main() -> ExitCode {
     let args = Cli::parse();
@@ -40,13 +40,18 @@ fn run(args: Cli) -> Result<Exit> {
         Some(Command::Inspect {
             checkpoint,
             place,
+            players,
             info_only,
             against,
             json,
         }) => {
             let other = against.map(|name| place.find(&name)).transpose()?;
             let checkpoint = place.find(&checkpoint)?;
+            let asked = players.names(&checkpoint)?;
             let mut report = report::Inspection::of(&checkpoint, !info_only)?;
+            if !asked.is_empty() {
+                report.players.retain(|player| asked.contains(&player.name));
+            }
             if let Some(other) = other {
                 report.compare_settings(&checkpoint, &other)?;
             }
@@ -154,6 +159,7 @@ fn run(args: Cli) -> Result<Exit> {
             place,
             to,
             player,
+            players,
             adapter,
             dtype,
             generate_script,
@@ -169,7 +175,16 @@ fn run(args: Cli) -> Result<Exit> {
                 base,
             };
             let checkpoint = place.find(&checkpoint)?;
-            export(&checkpoint, &to, player, &options, generate_script)
+            let asked = players.names(&checkpoint)?;
+            let name = match &asked[..] {
+                [] => checkpoint.choose(player.role(), None)?,
+                [name] => name,
+                _ => {
+                    let text = "export writes one player: name --generator or --discriminator";
+                    return Err(UsageError::new(text).into());
+                }
+            };
+            export(&checkpoint, &to, name, &options, generate_script)
         }
     }
 }
@@ -177,18 +192,15 @@ fn run(args: Cli) -> Result<Exit> {
 fn export(
     checkpoint: &Checkpoint,
     to: &Path,
-    player: PlayerName,
+    player: &str,
     options: &ExportOptions,
     script: bool,
 ) -> Result<Exit> {
-    if script && matches!(player, PlayerName::Discriminator) {
+    if script && !player.starts_with(GENERATOR) {
         let text = "--generate-script solves problems, which the discriminator does not: leave out one of the two";
         return Err(UsageError::new(text).into());
     }
-    let file = match player {
-        PlayerName::Generator => checkpoint.generator()?,
-        PlayerName::Discriminator => checkpoint.discriminator()?,
-    };
+    let file = checkpoint.player(player)?;
     let mut exported = export::export(checkpoint, &file, to, options)?;
     if script {
         exported.files.extend(export::add_script(checkpoint, to)?);

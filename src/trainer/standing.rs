@@ -1,0 +1,298 @@
+//! What a run knows of each of its players: counters, and what moves the discriminators' rewards.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+use crate::checkpoint::{DISCRIMINATOR, GENERATOR, player_names};
+use crate::config::Players;
+use crate::metrics::{auc, mean};
+
+/// An exponential moving average that starts at its first value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MovingAverage {
+    value: Option<f64>,
+}
+
+impl MovingAverage {
+    /// Share of the newest value.
+    const WEIGHT: f64 = 0.1;
+
+    /// Takes a value in.
+    pub fn update(&mut self, value: f64) {
+        self.value = Some(
+            self.value
+                .map_or(value, |old| old + Self::WEIGHT * (value - old)),
+        );
+    }
+
+    /// The average, once there is one.
+    pub fn get(&self) -> Option<f64> {
+        self.value
+    }
+}
+
+/// Verdicts on fresh samples with what execution said, the newest few hundred, for the gate on the verdict's AUC.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VerdictWindow {
+    /// (probability, right) pairs, oldest first.
+    pub pairs: Vec<(f32, bool)>,
+}
+
+impl VerdictWindow {
+    const SIZE: usize = 512;
+
+    /// AUC of the verdicts, once both outcomes are in the window often enough to mean anything.
+    pub fn auc(&self) -> Option<f64> {
+        const LEAST: usize = 16;
+        let scores: Vec<(f64, bool)> = self
+            .pairs
+            .iter()
+            .map(|(p, right)| (f64::from(*p), *right))
+            .collect();
+        let right = scores.iter().filter(|(_, right)| *right).count();
+        if right < LEAST || scores.len() - right < LEAST {
+            None
+        } else {
+            auc(&scores)
+        }
+    }
+
+    /// Takes pairs in and forgets the oldest.
+    pub fn extend(&mut self, pairs: impl IntoIterator<Item = (f32, bool)>) {
+        self.pairs.extend(pairs);
+        let surplus = self.pairs.len().saturating_sub(Self::SIZE);
+        self.pairs.drain(..surplus);
+    }
+}
+
+/// Counters of one player over the whole run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlayerTotals {
+    /// Scored rollouts or attack sets.
+    pub episodes: u64,
+    /// Those that won: code that passed everything, or a set that killed a candidate.
+    pub wins: u64,
+    /// Optimizer steps.
+    pub updates: u64,
+    /// Sum of rewards.
+    pub reward_sum: f64,
+}
+
+impl PlayerTotals {
+    /// What several came to together.
+    fn of<'a>(all: impl IntoIterator<Item = &'a PlayerTotals>) -> Self {
+        let mut sum = Self::default();
+        for one in all {
+            sum.episodes += one.episodes;
+            sum.wins += one.wins;
+            sum.updates += one.updates;
+            sum.reward_sum += one.reward_sum;
+        }
+        sum
+    }
+
+    /// Takes note of scored work.
+    pub fn count(&mut self, rewards: impl IntoIterator<Item = f64>, wins: u64) {
+        let mut sum = 0.0;
+        for reward in rewards {
+            self.episodes += 1;
+            sum += reward;
+        }
+        self.reward_sum += sum;
+        self.wins += wins;
+    }
+
+    /// Mean reward of an episode.
+    pub fn avg_reward(&self) -> f64 {
+        self.reward_sum / self.episodes.max(1) as f64
+    }
+
+    /// Share of episodes won.
+    pub fn win_rate(&self) -> f64 {
+        self.wins as f64 / self.episodes.max(1) as f64
+    }
+}
+
+/// What is known of one player.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Its counters.
+    #[serde(flatten)]
+    pub totals: PlayerTotals,
+    /// Of a discriminator, the share of its attacks that are valid, which moves alpha.
+    #[serde(default)]
+    pub validity: MovingAverage,
+    /// Of a discriminator, its kill rate on the frozen bank of validation problems, once measured.
+    #[serde(default)]
+    pub bank_kill_rate: Option<f64>,
+    /// Of a discriminator, its recent verdicts, for the gate.
+    #[serde(default)]
+    pub verdicts: VerdictWindow,
+}
+
+/// What is known of each player.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Kept", into = "Kept")]
+pub struct Standings {
+    /// Generators by number.
+    pub generators: Vec<Standing>,
+    /// Discriminators by number.
+    pub discriminators: Vec<Standing>,
+}
+
+/// The form of [`Standings`] in `trainer_state.json`: what is known of the one player of a role; of several their
+/// totals, and each by name.
+#[derive(Clone, Serialize, Deserialize)]
+struct Kept {
+    validity: MovingAverage,
+    bank_kill_rate: Option<f64>,
+    verdicts: VerdictWindow,
+    generator: PlayerTotals,
+    discriminator: PlayerTotals,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    players: BTreeMap<String, Standing>,
+}
+
+impl Standings {
+    /// Of players that have done nothing yet.
+    pub fn new(players: &Players) -> Self {
+        Self {
+            generators: vec![Standing::default(); players.generators],
+            discriminators: vec![Standing::default(); players.discriminators],
+        }
+    }
+
+    /// Updates of all players.
+    pub fn updates(&self) -> u64 {
+        let all = self.generators.iter().chain(&self.discriminators);
+        all.map(|standing| standing.totals.updates).sum()
+    }
+
+    /// Every player with its name; none where there is one of each role.
+    fn named(&self) -> Vec<(String, &Standing)> {
+        if self.generators.len() + self.discriminators.len() == 2 {
+            return Vec::new();
+        }
+        let of = |role, standings: &'_ [Standing]| player_names(role, standings.len());
+        let names = of(GENERATOR, &self.generators)
+            .into_iter()
+            .chain(of(DISCRIMINATOR, &self.discriminators));
+        names
+            .zip(self.generators.iter().chain(&self.discriminators))
+            .collect()
+    }
+
+    /// What `metrics.json` says of the generators, the discriminators and, where a role has several, of each player.
+    pub fn metrics(&self) -> (Json, Json, Option<Json>) {
+        let each = self.named().into_iter().map(|(name, standing)| {
+            let one = std::slice::from_ref(standing);
+            let json = match name.starts_with(GENERATOR) {
+                true => generator_json(one),
+                false => discriminator_json(one),
+            };
+            (name, json)
+        });
+        let each: serde_json::Map<String, Json> = each.collect();
+        (
+            generator_json(&self.generators),
+            discriminator_json(&self.discriminators),
+            (!each.is_empty()).then_some(Json::Object(each)),
+        )
+    }
+}
+
+fn totals_of(standings: &[Standing]) -> PlayerTotals {
+    PlayerTotals::of(standings.iter().map(|standing| &standing.totals))
+}
+
+/// The mean of a figure over those players that have one.
+fn mean_of(standings: &[Standing], figure: impl Fn(&Standing) -> Option<f64>) -> Option<f64> {
+    let known: Vec<f64> = standings.iter().filter_map(figure).collect();
+    (!known.is_empty()).then(|| mean(&known))
+}
+
+fn player_json(totals: &PlayerTotals) -> Json {
+    json!({
+        "avg_reward": totals.avg_reward(), "episodes": totals.episodes, "wins": totals.wins,
+        "win_rate": totals.win_rate(), "updates": totals.updates,
+    })
+}
+
+fn generator_json(standings: &[Standing]) -> Json {
+    let totals = totals_of(standings);
+    let mut json = player_json(&totals);
+    json["pass_rate"] = json!(totals.win_rate());
+    json
+}
+
+fn discriminator_json(standings: &[Standing]) -> Json {
+    let mut json = player_json(&totals_of(standings));
+    json["attack_validity"] = json!(mean_of(standings, |s| s.validity.get()));
+    json["kill_rate"] = json!(mean_of(standings, |s| s.bank_kill_rate));
+    json["verdict_auc"] = json!(mean_of(standings, |s| s.verdicts.auc()));
+    json
+}
+
+impl From<Standings> for Kept {
+    fn from(standings: Standings) -> Self {
+        let players = standings.named().into_iter();
+        let players = players.map(|(name, standing)| (name, standing.clone()));
+        let only = match &standings.discriminators[..] {
+            [only] => only.clone(),
+            _ => Standing::default(),
+        };
+        Self {
+            validity: only.validity,
+            bank_kill_rate: only.bank_kill_rate,
+            verdicts: only.verdicts,
+            generator: totals_of(&standings.generators),
+            discriminator: totals_of(&standings.discriminators),
+            players: players.collect(),
+        }
+    }
+}
+
+impl From<Kept> for Standings {
+    fn from(kept: Kept) -> Self {
+        if kept.players.is_empty() {
+            let generator = Standing {
+                totals: kept.generator,
+                ..Standing::default()
+            };
+            let discriminator = Standing {
+                totals: kept.discriminator,
+                validity: kept.validity,
+                bank_kill_rate: kept.bank_kill_rate,
+                verdicts: kept.verdicts,
+            };
+            return Self {
+                generators: vec![generator],
+                discriminators: vec![discriminator],
+            };
+        }
+        // A role has fewer than ten players: their names are in the order of their numbers.
+        let (generators, discriminators): (Vec<_>, Vec<_>) = kept
+            .players
+            .into_iter()
+            .partition(|(name, _)| name.starts_with(GENERATOR));
+        let standings = |named: Vec<(String, Standing)>| named.into_iter().map(|(_, s)| s);
+        Self {
+            generators: standings(generators).collect(),
+            discriminators: standings(discriminators).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_keeps_the_newest() {
+        let mut window = VerdictWindow::default();
+        window.extend((0..600).map(|i| (i as f32, true)));
+        assert_eq!((window.pairs.len(), window.pairs[0].0), (512, 88.0));
+    }
+}
