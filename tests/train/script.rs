@@ -53,9 +53,9 @@ fn the_script_of_an_export_writes_what_we_write() {
     assert_eq!(written.len(), Stage::COUNT);
 
     let opened = Pretrained::open(folder.to_str().unwrap()).unwrap();
-    let encoder = PromptEncoder::new(opened.tokenizer.clone(), Prompts::plain()).unwrap();
     let weights = opened.weights(Kind::Float).unwrap();
     let model = Transformer::frozen(&opened.config, weights, Device::Cpu);
+    let encoder = PromptEncoder::new(opened.tokenizer, Prompts::plain()).unwrap();
     let generator = Generator::new(model, Arc::new(encoder));
     let start = ChainStart {
         prompt: generator.encoder.problem(PROBLEM, Some(SIGNATURE)).unwrap(),
