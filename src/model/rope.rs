@@ -53,10 +53,7 @@ pub const ROPE_TYPES: [&str; 4] = ["linear", "dynamic", "llama3", "yarn"];
 /// - `llama3` divides low frequencies, blends the middle ones (Llama 3.1, arXiv 2407.21783).
 /// - `yarn` blends by the number of turns and scales cos and sin (arXiv 2309.00071, equations 17 to 23).
 pub fn tables(config: &ModelConfig, device: Device) -> (Tensor, Tensor) {
-    let half = config.head_dim / 2;
-    let exponent =
-        Tensor::arange(half, (Kind::Double, Device::Cpu)) * (2.0 / config.head_dim as f64);
-    let mut inverse_frequency = (exponent * -config.rope_theta.ln()).exp();
+    let mut inverse_frequency = plain_frequencies(config);
     let mut magnitude = 1.0;
     if let Some(scaling) = &config.rope_scaling {
         let plain: Vec<f64> = Vec::try_from(&inverse_frequency).expect("frequencies are doubles");
@@ -78,7 +75,21 @@ pub fn tables(config: &ModelConfig, device: Device) -> (Tensor, Tensor) {
     (table(angles.cos()), table(angles.sin()))
 }
 
+/// Frequencies before any stretching, `[D / 2]` doubles.
+fn plain_frequencies(config: &ModelConfig) -> Tensor {
+    let half = Tensor::arange(config.head_dim / 2, (Kind::Double, Device::Cpu));
+    (half * (2.0 / config.head_dim as f64) * -config.rope_theta.ln()).exp()
+}
+
 impl RopeScaling {
+    /// How many times each frequency is slowed down, `[D / 2]`.
+    pub fn factors(&self, config: &ModelConfig) -> Vec<f64> {
+        let plain: Vec<f64> =
+            Vec::try_from(plain_frequencies(config)).expect("frequencies are doubles");
+        let factor = |(i, f): (usize, &f64)| f / self.frequency(config, i, *f);
+        plain.iter().enumerate().map(factor).collect()
+    }
+
     /// The frequency that stands in for `plain`, the `index`-th of `head_dim / 2`.
     fn frequency(&self, config: &ModelConfig, index: usize, plain: f64) -> f64 {
         let context = self

@@ -1,5 +1,5 @@
-//! Gives a trained player back in the layouts that others read: a Hugging Face folder with everything merged, or PEFT's
-//! adapter alone.
+//! Gives a trained player back in the layouts that others read: a Hugging Face folder or a GGUF file with everything
+//! merged, or PEFT's adapter alone.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,6 +10,8 @@ use serde_json::{Value as Json, json};
 use tch::{Device, Kind, Tensor};
 
 use crate::checkpoint::{Checkpoint, PlayerFile};
+use crate::model::chat_template::ChatTemplate;
+use crate::model::pretrained::gguf_write::{self, GgufError, GgufModel, GgufType};
 use crate::model::{LoraConfig, ModelConfig, Pretrained, Transformer};
 
 use super::TrainError;
@@ -21,16 +23,18 @@ const SCRIPT: &str = include_str!("export/generate.py");
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// A whole model; an adapter is merged into its base.
+    /// A whole model as a Hugging Face folder; an adapter is merged into its base.
     Merged,
     /// The adapter, in PEFT's layout.
     Adapter,
+    /// A whole model as one file for llama.cpp, its weights stored so; [`ExportOptions::kind`] is not looked at.
+    Gguf(GgufType),
 }
 
 /// How to export.
 #[derive(Clone, Debug)]
 pub struct ExportOptions {
-    /// Whole model or adapter.
+    /// Whole model or adapter, and in which layout.
     pub form: Form,
     /// Element type of the weights.
     pub kind: Kind,
@@ -65,7 +69,8 @@ pub fn export(
     let write = |path: &Path| -> Result<Exported, TrainError> {
         std::fs::create_dir_all(path).map_err(|source| failed(path, source))?;
         let exported = match options.form {
-            Form::Merged => merged(checkpoint, player, path, options)?,
+            Form::Merged => hugging_face_folder(checkpoint, player, path, options)?,
+            Form::Gguf(weights) => gguf_file(checkpoint, player, path, to, weights, options)?,
             Form::Adapter => adapter(player, path, options)?,
         };
         let _ = std::fs::remove_dir(to);
@@ -116,12 +121,19 @@ fn config_of(player: &PlayerFile) -> Result<ModelConfig, TrainError> {
     Ok(config)
 }
 
+/// A player with its adapter merged, without its verdict head.
+struct Merged {
+    config: ModelConfig,
+    weights: Vec<(String, Tensor)>,
+    template: Option<ChatTemplate>,
+    notes: Vec<String>,
+}
+
 fn merged(
     checkpoint: &Checkpoint,
     player: &PlayerFile,
-    folder: &Path,
-    options: &ExportOptions,
-) -> Result<Exported, TrainError> {
+    base: Option<&str>,
+) -> Result<Merged, TrainError> {
     let config = config_of(player)?;
     let mut notes = Vec::new();
     let mut weights = player.model_state_dict()?;
@@ -131,7 +143,7 @@ fn merged(
     }
     let mut template = None;
     if let Some((lora, trained_on)) = lora_of(player)? {
-        let base = options.base.as_deref().unwrap_or(&trained_on);
+        let base = base.unwrap_or(&trained_on);
         let pretrained = Pretrained::open(base)?;
         check_base(player, &pretrained, base)?;
         template = pretrained.chat_template.clone();
@@ -140,18 +152,37 @@ fn merged(
         weights = model.with_adapter(lora, weights).merged();
         notes.push(format!("the adapter is merged into {base}"));
     }
+    Ok(Merged {
+        config,
+        weights,
+        template: template.or(checkpoint_template(checkpoint)?),
+        notes,
+    })
+}
+
+fn hugging_face_folder(
+    checkpoint: &Checkpoint,
+    player: &PlayerFile,
+    folder: &Path,
+    options: &ExportOptions,
+) -> Result<Exported, TrainError> {
+    let model = merged(checkpoint, player, options.base.as_deref())?;
     write_json(
         &folder.join("config.json"),
-        &hugging_face(&config, options.kind),
+        &hugging_face(&model.config, options.kind),
     )?;
-    write_weights(&folder.join("model.safetensors"), &weights, options.kind)?;
+    write_weights(
+        &folder.join("model.safetensors"),
+        &model.weights,
+        options.kind,
+    )?;
     let path = folder.join("tokenizer.json");
     std::fs::write(&path, checkpoint.tokenizer()?).map_err(|source| failed(&path, source))?;
     let mut tokenizer = json!({
-        "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": config.max_position_embeddings,
+        "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.config.max_position_embeddings,
         "clean_up_tokenization_spaces": false,
     });
-    if let Some(template) = template.or(checkpoint_template(checkpoint)?) {
+    if let Some(template) = &model.template {
         tokenizer["chat_template"] = template.source().into();
         tokenizer["eos_token"] = template.eos_token().into();
     }
@@ -164,7 +195,37 @@ fn merged(
     ];
     Ok(Exported {
         files: files.map(str::to_owned).to_vec(),
-        notes,
+        notes: model.notes,
+    })
+}
+
+/// `name` is the folder as the user calls it, and names the model.
+fn gguf_file(
+    checkpoint: &Checkpoint,
+    player: &PlayerFile,
+    folder: &Path,
+    name: &Path,
+    weights: GgufType,
+    options: &ExportOptions,
+) -> Result<Exported, TrainError> {
+    let model = merged(checkpoint, player, options.base.as_deref())?;
+    let path = folder.join("model.gguf");
+    let written = GgufModel {
+        name: &name.file_name().unwrap_or_default().to_string_lossy(),
+        config: &model.config,
+        weights: &model.weights,
+        tokenizer: &checkpoint.tokenizer()?,
+        chat_template: model.template.as_ref(),
+    };
+    gguf_write::write(&path, &written, weights).map_err(|error| match error {
+        GgufError::Io(source) => failed(&path, source),
+        GgufError::NoPlace(what) => refused(format!(
+            "{what}; export a Hugging Face folder, without --gguf"
+        )),
+    })?;
+    Ok(Exported {
+        files: vec!["model.gguf".into()],
+        notes: model.notes,
     })
 }
 
@@ -215,9 +276,7 @@ pub fn add_script(checkpoint: &Checkpoint, folder: &Path) -> Result<Vec<String>,
 }
 
 /// The chat template that is kept among a checkpoint's prompts.
-fn checkpoint_template(
-    checkpoint: &Checkpoint,
-) -> Result<Option<crate::model::chat_template::ChatTemplate>, TrainError> {
+fn checkpoint_template(checkpoint: &Checkpoint) -> Result<Option<ChatTemplate>, TrainError> {
     super::base::take_template(&mut checkpoint.prompts()?.into_iter().collect())
 }
 

@@ -158,28 +158,49 @@ fn a_converted_model_is_the_model() {
     for family in ["qwen2", "qwen3"] {
         check_converted(family, written(family));
     }
-    // llama's rope scaling stands in the file as one factor a frequency, and 8 is Llama 3.1's.
+    // llama's rope scaling stands in the file as one factor a frequency.
+    let factors = (0..8).map(|i| {
+        let plain = 10_000f64.powf(-2.0 * f64::from(i) / 16.0);
+        let turns = 64.0 * plain / std::f64::consts::TAU;
+        let kept = ((turns - 1.0) / 3.0).clamp(0.0, 1.0);
+        (1.0 / ((1.0 - kept) / 8.0 + kept)) as f32
+    });
+    let factors: Vec<f32> = factors.collect();
+    let bytes = |factors: &[f32]| {
+        factors
+            .iter()
+            .flat_map(|f| f.to_le_bytes())
+            .collect::<Vec<u8>>()
+    };
     let mut file = written("llama");
-    file.tensor(
-        "rope_freqs.weight",
-        &[8],
-        0,
-        &[8f32; 8].map(f32::to_le_bytes).concat(),
+    file.int("llama.rope.scaling.original_context_length", 64);
+    file.tensor("rope_freqs.weight", &[8], 0, &bytes(&factors));
+    check_converted("llama", file);
+
+    let mut file = written("llama");
+    file.int("llama.rope.scaling.original_context_length", 64);
+    file.tensor("rope_freqs.weight", &[8], 0, &bytes(&[8.0; 8]));
+    let said = refusal(&file.bytes());
+    assert!(
+        said.contains("rope_freqs.weight") && said.contains("Llama 3.1"),
+        "{said}"
     );
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("llama.gguf");
-    std::fs::write(&path, file.bytes()).unwrap();
-    let read = Pretrained::open(path.to_str().unwrap()).unwrap();
-    assert_eq!(read.config.rope_scaling.as_ref().unwrap().factor, 8.0);
-    let golden = open("llama");
-    for ((name, ours), (_, theirs)) in read
-        .weights(Kind::Float)
-        .unwrap()
-        .iter()
-        .zip(golden.parameters())
-    {
-        assert_eq!(ours, theirs, "{name}");
-    }
+}
+
+/// A file that `export` wrote says of the model what the published folder said.
+pub fn check_written(written: &Pretrained, published: &Pretrained) {
+    let mut config = written.config.clone();
+    config.rms_norm_eps = published.config.rms_norm_eps;
+    assert_eq!(config, published.config);
+    let eps = written.config.rms_norm_eps / published.config.rms_norm_eps;
+    assert!((eps - 1.0).abs() < 1e-6, "{eps}");
+    let text = "<|im_start|>user\nhow old?<|im_end|>";
+    assert_eq!(
+        written.tokenizer.encode(text).unwrap(),
+        published.tokenizer.encode(text).unwrap()
+    );
+    let source = |model: &Pretrained| model.chat_template.as_ref().unwrap().source().to_owned();
+    assert_eq!(source(written), source(published));
 }
 
 fn check_converted(family: &str, file: Writer) {

@@ -67,28 +67,44 @@ fn reference_in(folder: &Path, model: &str, command: &[&str], given: &Json) -> O
 }
 
 const WITH_PEFT: &str = "
-import json, sys, torch, transformers, peft
-merged, adapter, base, row = sys.argv[1:]
+import importlib.util, json, os, sys, torch, transformers, peft
+gguf, merged, adapter, base, row = sys.argv[1:]
 row = torch.tensor([json.loads(row)])
 load = lambda path: transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
 with torch.no_grad():
-    whole = load(merged)(row).logits[0]
+    merged = load(merged)
+    whole = merged(row).logits[0]
     adapted = peft.PeftModel.from_pretrained(load(base), adapter).eval()(row).logits[0]
-print(json.dumps([whole.double().tolist(), adapted.double().tolist()]))
+    logits = [whole, adapted]
+    if importlib.util.find_spec('gguf'):
+        folder, file = os.path.split(gguf)
+        # What transformers takes from the metadata lacks the width of heads and the factors of rotary scaling.
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=file, config=merged.config, dtype=torch.float32).eval()
+        logits.append(model(row).logits[0])
+print(json.dumps([one.double().tolist() for one in logits]))
 ";
 
-/// Transformers on the merged folder, and PEFT on the adapter, give the same logits as we do.
-pub fn check_exports(merged: &Path, adapter: &Path, base: &Path, row: &[i64], ours: &Tensor) {
+/// Transformers on the merged folder and, with the gguf package, on the file's weights, and PEFT on the adapter, give the same logits
+/// as we do.
+pub fn check_exports(
+    gguf: &Path,
+    merged: &Path,
+    adapter: &Path,
+    base: &Path,
+    row: &[i64],
+    ours: &Tensor,
+) {
     let Some(python) = python() else {
         return;
     };
     let text = serde_json::to_string(row).unwrap();
-    let paths = [merged, adapter, base].map(|path| path.to_str().unwrap());
+    let paths = [gguf, merged, adapter, base].map(|path| path.to_str().unwrap());
     let answer = run(
         python,
-        &["-c", WITH_PEFT, paths[0], paths[1], paths[2], &text],
+        &[&["-c", WITH_PEFT][..], &paths, &[&*text]].concat(),
     );
-    for (name, theirs) in ["merged", "adapter"]
+    for (name, theirs) in ["merged", "adapter", "gguf"]
         .into_iter()
         .zip(answer.as_array().unwrap())
     {

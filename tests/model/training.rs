@@ -5,6 +5,7 @@ use std::path::Path;
 
 use gauntlet::checkpoint::{CheckpointKind, GENERATOR, PlayerState, SaveRequest, Store};
 use gauntlet::model::lora::TARGETS;
+use gauntlet::model::pretrained::gguf_write::GgufType;
 use gauntlet::model::{Batching, LoraConfig, Pretrained, Transformer};
 use gauntlet::optimizer::{AdamW, AdamWOptions};
 use gauntlet::trainer::export::{ExportOptions, Form, export};
@@ -197,7 +198,23 @@ fn an_exported_folder_is_the_adapted_model() {
             (config["r"].as_i64(), config["peft_type"].as_str()),
             (Some(4), Some("LORA"))
         );
+        for (stored, near) in [(GgufType::Q8_0, 0.5), (GgufType::F32, 1e-4)] {
+            let to = run.path().join(format!("{stored:?}"));
+            let file = ExportOptions {
+                form: Form::Gguf(stored),
+                ..whole.clone()
+            };
+            export(&checkpoint, &player, &to, &file).unwrap();
+            let read = Pretrained::open(to.join("model.gguf").to_str().unwrap()).unwrap();
+            super::gguf::check_written(&read, &pretrained);
+            let weights = read.weights(Kind::Float).unwrap();
+            let read = Transformer::frozen(&read.config, weights, Device::Cpu);
+            let worst = (logits(&read) - logits(&adapted)).abs().max();
+            let worst = worst.double_value(&[]);
+            assert!(worst < near, "{family} {stored:?}: {worst}");
+        }
         super::peers::check_exports(
+            &run.path().join("F32/model.gguf"),
             &merged,
             &peft,
             published.path(),

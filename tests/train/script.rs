@@ -1,4 +1,4 @@
-//! The inference script that an export brings, run by transformers itself.
+//! What an export brings: the inference script, run by transformers itself, and what is refused.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -80,4 +80,25 @@ fn the_script_of_an_export_writes_what_we_write() {
             break;
         }
     }
+}
+
+#[test]
+fn a_tokenizer_without_a_place_in_gguf_is_refused_and_nothing_is_left() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().join("exported");
+    let output = Command::new(env!("CARGO_BIN_EXE_checkpoints"))
+        .arg("export")
+        .arg(peaceful().join("checkpoints/final"))
+        .arg("--to")
+        .arg(&folder)
+        .arg("--gguf")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("qwen2") && said.contains("without --gguf"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }

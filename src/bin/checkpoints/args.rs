@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use gauntlet::checkpoint::{Checkpoint, DISCRIMINATOR, GENERATOR, Runs};
 use gauntlet::cli::UsageError;
+use gauntlet::model::pretrained::gguf_write::GgufType;
 
 /// Shows, compares, checks, copies and deletes what training saved.
 #[derive(Parser)]
@@ -185,6 +186,10 @@ pub enum Command {
         /// Write the adapter alone instead of merging it into its base
         #[arg(long)]
         adapter: bool,
+        /// Write one file for llama.cpp, model.gguf, in place of a Hugging Face folder; TYPE is how its weights are stored
+        #[arg(long, value_enum, value_name = "TYPE", num_args = 0..=1, default_missing_value = "f16",
+              conflicts_with_all = ["adapter", "dtype", "generate_script"])]
+        gguf: Option<ExportGguf>,
         /// Element type of the weights
         #[arg(long, value_enum, default_value = "float32")]
         dtype: ExportDtype,
@@ -247,6 +252,27 @@ pub enum ExportDtype {
     Float32,
     Bfloat16,
     Float16,
+}
+
+/// How the weights of an exported GGUF file are stored.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum ExportGguf {
+    F32,
+    F16,
+    Bf16,
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl From<ExportGguf> for GgufType {
+    fn from(name: ExportGguf) -> Self {
+        match name {
+            ExportGguf::F32 => Self::F32,
+            ExportGguf::F16 => Self::F16,
+            ExportGguf::Bf16 => Self::Bf16,
+            ExportGguf::Q8_0 => Self::Q8_0,
+        }
+    }
 }
 
 /// Where to look.

@@ -161,12 +161,17 @@ fn run(args: Cli) -> Result<Exit> {
             player,
             players,
             adapter,
+            gguf,
             dtype,
             generate_script,
             base,
         }) => {
             let options = ExportOptions {
-                form: if adapter { Form::Adapter } else { Form::Merged },
+                form: match gguf {
+                    Some(weights) => Form::Gguf(weights.into()),
+                    None if adapter => Form::Adapter,
+                    None => Form::Merged,
+                },
                 kind: match dtype {
                     ExportDtype::Float32 => Kind::Float,
                     ExportDtype::Bfloat16 => Kind::BFloat16,

@@ -77,6 +77,12 @@ impl Quantization {
         })
     }
 
+    /// Its number in the file.
+    pub fn number(self) -> u32 {
+        let known = FORMATS.iter().find(|(.., format)| *format == self);
+        known.expect("every format is listed").0
+    }
+
     /// The names of all formats that are read.
     pub fn names() -> String {
         FORMATS.map(|(_, name, _)| name).join(", ")

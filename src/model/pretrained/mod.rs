@@ -15,6 +15,7 @@ mod error;
 pub mod gguf;
 mod gguf_model;
 mod gguf_tokenizer;
+pub mod gguf_write;
 mod hub;
 mod mapped;
 pub mod published;
