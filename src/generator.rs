@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::encoding::{CodeOpening, EncodingError, PromptEncoder};
 use crate::model::Transformer;
 use crate::model::decoder::{DecodeOptions, Request, Sampled, Segment};
+use crate::model::engine::OnToken;
 use crate::model::rollouts::Rollouts;
 use crate::model::sampling::{DrawKey, Filters};
 use crate::prompts::Format;
@@ -88,6 +89,18 @@ impl Generator {
         stages: &[Stage],
         sampling: &Sampling,
     ) -> Result<Vec<Chain>, EncodingError> {
+        self.write_aloud(starts, stages, sampling, &mut |_, _| {})
+    }
+
+    /// The same, and tells `on_token` of every sampled token with the index of its start: at once where the decoder is a
+    /// fused one, else when all are written.
+    pub fn write_aloud(
+        &self,
+        starts: &[ChainStart],
+        stages: &[Stage],
+        sampling: &Sampling,
+        on_token: &mut OnToken,
+    ) -> Result<Vec<Chain>, EncodingError> {
         let Some((&first, later)) = stages.split_first() else {
             return Ok(starts.iter().map(|start| start.chain.clone()).collect());
         };
@@ -120,7 +133,7 @@ impl Generator {
         };
         let decoded = self
             .rollouts
-            .decode(&self.model, &requests, &options, &mut |_, _| {})?;
+            .decode(&self.model, &requests, &options, on_token)?;
         Ok(starts
             .iter()
             .zip(decoded)

@@ -15,7 +15,7 @@ use gauntlet::model::rollouts::Rollouts;
 use gauntlet::model::{ModelConfig, Pretrained, Transformer};
 use gauntlet::prompts::Prompts;
 use gauntlet::trainer::export::{check_base, lora_of};
-use gauntlet::trainer::{checkpoint_encoder, device, limits};
+use gauntlet::trainer::{checkpoint_encoder, device, limits, rollouts};
 use gauntlet_sandbox::Sandbox;
 use tch::{Device, Kind};
 
@@ -100,8 +100,13 @@ impl Loaded {
             checkpoint.player(players[0])?,
             checkpoint.player(players[1])?,
         ];
-        let (model, discriminator) = models(&files, &encoder, device)?;
-        let generator = Generator::new(model, encoder);
+        let (model, mut discriminator) = models(&files, &encoder, device)?;
+        let mut generator = Generator::new(model, encoder);
+        // The fused decoders, with which training may have written its rollouts, run on the CPU.
+        if device == Device::Cpu {
+            generator.rollouts = rollouts(&config, &generator.model);
+            discriminator.rollouts = rollouts(&config, &generator.model);
+        }
         Ok(Self {
             generator,
             discriminator,

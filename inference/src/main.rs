@@ -1,6 +1,7 @@
 //! `inference`: loads a checkpoint, solves a problem in five stages, and has the discriminator test the code.
 
 mod benchmark;
+mod live;
 mod loaded;
 mod results;
 mod solve;
@@ -73,7 +74,7 @@ struct Args {
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
-    /// Print each stage as soon as it is written.
+    /// Print the stages while they are written.
     #[arg(long, conflicts_with_all = ["json", "samples"])]
     stream: bool,
     /// Measure pass@k on a problem file instead.

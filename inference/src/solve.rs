@@ -12,6 +12,7 @@ use gauntlet::rollout::{Chain, ParsedAttack};
 use gauntlet::stage::Stage;
 use gauntlet_sandbox::{CheckJob, Comparison, Expected, Mode, Outcome, Program, Test};
 
+use crate::live::LiveStage;
 use crate::loaded::Loaded;
 use crate::results::{CandidateResult, CheckpointInfo, Results, TestKind, TestResult, Timing};
 
@@ -80,14 +81,27 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
                 key: key.with(u64::from(stage.number())),
             })
             .collect();
-        let mut written = generator.write(&starts, &[stage], &sampling)?.into_iter();
+        let mut live = (options.stream && !starts.is_empty()).then(|| {
+            let opening = if stage == Stage::Code {
+                &code.header
+            } else {
+                ""
+            };
+            LiveStage::begin(stage, opening, &generator.encoder)
+        });
+        let mut on_token = |_, token| {
+            if let Some(live) = &mut live {
+                live.hear(token);
+            }
+        };
+        let mut written = generator
+            .write_aloud(&starts, &[stage], &sampling, &mut on_token)?
+            .into_iter();
+        if let Some(live) = live {
+            live.end();
+        }
         for (chain, _) in chains.iter_mut().filter(|(chain, _)| !chain.truncated()) {
             *chain = written.next().expect("one chain for every start");
-        }
-        if options.stream
-            && let Some(completion) = chains[0].0.get(stage)
-        {
-            println!("{}", crate::results::stage_text(stage, &completion.text));
         }
     }
     let generated = begun.elapsed();

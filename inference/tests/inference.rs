@@ -34,6 +34,17 @@ static TWO_OF_EACH: LazyLock<PathBuf> = LazyLock::new(|| {
     trained("two-of-each", &sets)
 });
 
+/// The same of a run whose rollouts the fused decoder wrote.
+static FUSED: LazyLock<PathBuf> = LazyLock::new(|| {
+    let sets = [
+        "sampling.backend=float32",
+        "warmup.discriminator_steps=10",
+        "evaluation.closing=false",
+        "stages.first=5",
+    ];
+    trained("fused", &sets)
+});
+
 fn trained(name: &str, sets: &[&str]) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     // What an earlier run of the tests left.
@@ -135,6 +146,21 @@ fn generated_tests_are_shown_with_outcomes_and_decide_the_exit_code() {
     let again = inference(&args, b"");
     let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(results["reasoning_chain"], again["reasoning_chain"]);
+}
+
+#[test]
+fn stages_that_are_streamed_read_as_those_that_are_not() {
+    for dir in [&TRAINED, &FUSED] {
+        let ask = |more: &[&str]| {
+            let common = ["--problem", "Implement two_sum", "--checkpoint=final"];
+            let output = inference_in(dir, &[&common[..], more].concat(), b"");
+            assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+            text(&output.stdout)
+        };
+        let whole = ask(&[]);
+        assert!(whole.contains("1. Informal reasoning\n"), "{whole}");
+        assert_eq!(ask(&["--stream"]), whole);
+    }
 }
 
 #[test]
