@@ -179,10 +179,19 @@ fn every_mutant_of_the_set_differs_and_compiles() {
 
 #[test]
 fn a_problem_whose_reference_fails_its_tests_is_refused_and_named() {
+    let check = |problems: &[Problem], limits| check_references(sandbox(), problems, &limits);
+    let starved = Limits {
+        fuel: Some(10),
+        ..Limits::default()
+    };
+    assert!(check(&[clamp()], Limits::default()).is_ok());
+    let refused = check(&[clamp()], starved).unwrap_err();
+    assert!(refused[0].detail.contains("fuel"), "{}", refused[0]);
+
     let mut broken = clamp();
     assert_eq!(findings(&broken), []);
     broken.tests[1].expected = Expected::Value(Value::from(1));
-    let refused = check_references(sandbox(), &[clamp(), broken.clone()]).unwrap_err();
+    let refused = check(&[clamp(), broken.clone()], Limits::default()).unwrap_err();
     assert_eq!(refused.len(), 1);
     assert_eq!(
         refused[0].to_string(),

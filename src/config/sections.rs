@@ -120,6 +120,8 @@ choice! {
 choice! {
     /// What rollouts are decoded with.
     pub enum Backend {
+        /// `float32` on the CPU, where heads are a multiple of 16 wide; else `trainer`.
+        Auto = "auto",
         /// The weights and the code of training.
         Trainer = "trainer",
         /// The fused decoder on 32-bit weights.
@@ -328,17 +330,18 @@ section! {
         max_new_tokens: [usize; Stage::COUNT] = [48, 56, 40, 48, 128], in 1..=32768;
         /// Longest attack set, in tokens.
         attack_max_new_tokens: usize = 128, in 1..=32768;
-        /// What a published model decodes rollouts with: trainer, float32, bfloat16 or int8.
-        backend: Backend = Backend::Trainer;
+        /// What decodes: trainer, which is the weights and code of training, or a packed snapshot of them in float32,
+        /// bfloat16 or int8, which is faster and runs on the CPU. auto takes float32 where it can.
+        backend: Backend = Backend::Auto;
     }
 }
 
 section! {
     /// Limits for generated code.
     pub struct Sandbox {
-        /// Instructions one call may take, in wasmtime's fuel; 2,000,000,000 is about 0.3 seconds' worth. Candidates that
-        /// never end cost this for each test. null takes the sandbox's own limit, ten times as much.
-        fuel: Option<u64> = Some(2_000_000_000), in 1..=ANY;
+        /// Instructions one call may take, in wasmtime's fuel; 500,000,000 is about 0.08 seconds' worth. Candidates that
+        /// never end cost this for each test. null takes the sandbox's own limit, 40 times as much.
+        fuel: Option<u64> = Some(500_000_000), in 1..=ANY;
         /// Wall-clock limit. Work it stops is masked, for a slow machine is not wrong code.
         wall_seconds: f64 = 10.0, in 0.1..=3600.0;
         /// Memory limit in MB.

@@ -46,6 +46,11 @@ pub struct FusedModel {
     precision: Precision,
 }
 
+/// Whether [`FusedModel::new`] takes a model.
+pub fn packs(model: &Transformer) -> bool {
+    model.config().head_dim % 16 == 0 && model.device() == Device::Cpu
+}
+
 impl FusedModel {
     /// Packs `model` as it is at this moment.
     pub fn new(model: &Transformer, precision: Precision) -> Result<Self, FusedError> {

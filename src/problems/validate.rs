@@ -14,7 +14,7 @@ use std::num::NonZero;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gauntlet_sandbox::{CheckJob, Fault, Mode, Report, Sandbox, Value};
+use gauntlet_sandbox::{CheckJob, Fault, Limits, Mode, Report, Sandbox, Value};
 
 use super::inputs::validator_job;
 use super::schema::{MIN_TESTS, Problem};
@@ -122,15 +122,20 @@ pub fn validate_all(sandbox: &Sandbox, problems: &[Problem]) -> Result<(), Vec<F
     if found.is_empty() { Ok(()) } else { Err(found) }
 }
 
-/// Asks of every problem that its reference passes its gold tests, and no more.
+/// Asks of every problem that its reference passes its gold tests under `limits`, and no more.
 ///
 /// # Errors
 /// The problems whose references fail, with the first test that each fails.
-pub fn check_references(sandbox: &Sandbox, problems: &[Problem]) -> Result<(), Vec<Finding>> {
-    let jobs = problems
-        .iter()
-        .map(|problem| check_job(problem, &problem.reference, Mode::Fast))
-        .collect();
+pub fn check_references(
+    sandbox: &Sandbox,
+    problems: &[Problem],
+    limits: &Limits,
+) -> Result<(), Vec<Finding>> {
+    let job = |problem: &Problem| CheckJob {
+        limits: limits.clone(),
+        ..check_job(problem, &problem.reference, Mode::Fast)
+    };
+    let jobs = problems.iter().map(job).collect();
     let mut findings = Vec::new();
     for (problem, result) in problems.iter().zip(sandbox.check_many(jobs)) {
         match result {

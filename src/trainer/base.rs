@@ -14,7 +14,7 @@ use crate::encoding::PromptEncoder;
 use crate::loss::PolicyMetrics;
 use crate::metrics::PlayerReport;
 use crate::model::chat_template::ChatTemplate;
-use crate::model::fused::Precision;
+use crate::model::fused::{Precision, packs};
 use crate::model::rollouts::Rollouts;
 use crate::model::sampling::DrawKey;
 use crate::model::{Batching, LoraConfig, ModelConfig, Pretrained, Transformer};
@@ -36,10 +36,11 @@ pub struct Base {
 /// Where players are made: the device, and the published model they stand on, if there is one.
 pub type Ground<'a> = (Device, Option<&'a Base>);
 
-/// What the configuration decodes rollouts with.
-pub fn rollouts(config: &Config) -> Rollouts {
+/// What the configuration decodes `model` with.
+pub fn rollouts(config: &Config, model: &Transformer) -> Rollouts {
     match config.sampling.backend {
-        Backend::Trainer => Rollouts::trainer(),
+        Backend::Auto if packs(model) => Rollouts::fused(Precision::Float32),
+        Backend::Auto | Backend::Trainer => Rollouts::trainer(),
         Backend::Float32 => Rollouts::fused(Precision::Float32),
         Backend::BFloat16 => Rollouts::fused(Precision::BFloat16),
         Backend::Int8 => Rollouts::fused(Precision::Int8),
@@ -51,7 +52,7 @@ pub fn rollouts(config: &Config) -> Rollouts {
 const MOST_MISMATCH: f64 = 0.5;
 
 /// Adds to a player's report how far rollouts were from the policy that is trained; refuses an update on rollouts that
-/// are too far off. From-scratch players decode with the trainer's own numbers and report nothing.
+/// are too far off. Players that decode with the trainer's own numbers report nothing.
 pub fn with_mismatch(
     report: PlayerReport,
     metrics: &PolicyMetrics,

@@ -59,7 +59,8 @@ pub enum TrainError {
     Sandbox(#[from] Fault),
     /// A problem's own reference fails its tests.
     #[error(
-        "problem {id}: its reference fails its own tests: {outcome}; repair the problem or take it out"
+        "problem {id}: its reference fails its own tests: {outcome}; repair the problem, take it out, or raise the limits \
+         under `sandbox` if it met one"
     )]
     BadReference {
         /// The problem.

@@ -27,6 +27,7 @@ mod state;
 mod summary;
 mod verdicts;
 
+pub use base::rollouts;
 pub use error::TrainError;
 pub use observer::{Begun, Observer, Silent};
 pub use open::{checkpoint_encoder, device, limits, problems_dir};

@@ -80,7 +80,12 @@ pub(super) fn open_source(
         "checking the references of {} written problems",
         written.len()
     ));
-    if let Err(findings) = check_references(judge.sandbox(), &written)
+    // Under the fuel and memory that candidates get; the clock of a busy machine says nothing of a problem.
+    let limits = Limits {
+        wall: Duration::from_secs(600),
+        ..judge.limits().clone()
+    };
+    if let Err(findings) = check_references(judge.sandbox(), &written, &limits)
         && let Some(finding) = findings.first()
     {
         return Err(TrainError::BadReference {

@@ -209,10 +209,9 @@ impl Roster {
         discriminators: Vec<Discriminator>,
         base: Option<&Base>,
     ) -> Self {
-        let published = base.is_some();
         Self {
-            generators: seated(config, generators, published),
-            discriminators: seated(config, discriminators, published),
+            generators: seated(config, generators),
+            discriminators: seated(config, discriminators),
             lora_config: base.and_then(Base::lora_json),
         }
     }
@@ -312,12 +311,10 @@ fn draw(
     Transformer::init(&shape, model.initializer_range, seed, device)
 }
 
-/// Policies as players; those of a published model decode with what the configuration names.
-fn seated<P: Policy>(config: &Config, policies: Vec<P>, published: bool) -> Vec<Player<P>> {
+/// Policies as players, which decode with what the configuration names.
+fn seated<P: Policy>(config: &Config, policies: Vec<P>) -> Vec<Player<P>> {
     let seat = |mut policy: P| {
-        if published {
-            *policy.rollouts() = rollouts(config);
-        }
+        *policy.rollouts() = rollouts(config, policy.model());
         Player::new(policy, warmup_options(config))
     };
     policies.into_iter().map(seat).collect()
