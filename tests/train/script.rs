@@ -1,6 +1,7 @@
 //! What an export brings: the inference script, run by transformers itself, and what is refused.
 
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Output};
 use std::sync::Arc;
 
 use gauntlet::encoding::PromptEncoder;
@@ -19,6 +20,17 @@ const PROBLEM: &str = "Return the sum of the even numbers of the list.";
 const SIGNATURE: &str = "def sum_of_even(numbers: list[int]) -> int";
 const MOST_TOKENS: usize = 24;
 
+fn export(to: &Path, how: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_checkpoints"))
+        .arg("export")
+        .arg(peaceful().join("checkpoints/final"))
+        .arg("--to")
+        .arg(to)
+        .arg(how)
+        .output()
+        .unwrap()
+}
+
 #[test]
 fn the_script_of_an_export_writes_what_we_write() {
     let Some(python) = python() else {
@@ -26,14 +38,7 @@ fn the_script_of_an_export_writes_what_we_write() {
     };
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path().join("exported");
-    let output = Command::new(env!("CARGO_BIN_EXE_checkpoints"))
-        .arg("export")
-        .arg(peaceful().join("checkpoints/final"))
-        .arg("--to")
-        .arg(&folder)
-        .arg("--generate-script")
-        .output()
-        .unwrap();
+    let output = export(&folder, "--generate-script");
     assert!(output.status.success(), "{}", text(&output.stderr));
     let script = folder.join("generate.py");
     let most = MOST_TOKENS.to_string();
@@ -86,14 +91,7 @@ fn the_script_of_an_export_writes_what_we_write() {
 fn a_tokenizer_without_a_place_in_gguf_is_refused_and_nothing_is_left() {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path().join("exported");
-    let output = Command::new(env!("CARGO_BIN_EXE_checkpoints"))
-        .arg("export")
-        .arg(peaceful().join("checkpoints/final"))
-        .arg("--to")
-        .arg(&folder)
-        .arg("--gguf")
-        .output()
-        .unwrap();
+    let output = export(&folder, "--gguf");
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
     assert!(
