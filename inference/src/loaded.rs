@@ -10,7 +10,7 @@ use gauntlet::discriminator::Discriminator;
 use gauntlet::encoding::PromptEncoder;
 use gauntlet::generator::{Generator, Sampling};
 use gauntlet::judge::Judge;
-use gauntlet::model::fused::Precision;
+use gauntlet::model::fused::{Precision, packs};
 use gauntlet::model::rollouts::Rollouts;
 use gauntlet::model::{ModelConfig, Pretrained, Transformer};
 use gauntlet::prompts::Prompts;
@@ -58,7 +58,7 @@ impl Loaded {
             .into());
         };
         // Published weights are bf16, and the fused decoder multiplies them as they are.
-        let fused = device == Device::Cpu && pretrained.config.head_dim % 16 == 0;
+        let fused = packs(&pretrained.config, device);
         let kind = if fused { Kind::BFloat16 } else { Kind::Float };
         let model = Transformer::frozen(&pretrained.config, pretrained.weights(kind)?, device);
         let rollouts = || match fused {

@@ -46,9 +46,9 @@ pub struct FusedModel {
     precision: Precision,
 }
 
-/// Whether [`FusedModel::new`] takes a model.
-pub fn packs(model: &Transformer) -> bool {
-    model.config().head_dim % 16 == 0 && model.device() == Device::Cpu
+/// Whether [`FusedModel::new`] takes a model of this shape there.
+pub fn packs(config: &ModelConfig, device: Device) -> bool {
+    config.head_dim % 16 == 0 && device == Device::Cpu
 }
 
 impl FusedModel {

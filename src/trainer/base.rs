@@ -39,7 +39,9 @@ pub type Ground<'a> = (Device, Option<&'a Base>);
 /// What the configuration decodes `model` with.
 pub fn rollouts(config: &Config, model: &Transformer) -> Rollouts {
     match config.sampling.backend {
-        Backend::Auto if packs(model) => Rollouts::fused(Precision::Float32),
+        Backend::Auto if packs(model.config(), model.device()) => {
+            Rollouts::fused(Precision::Float32)
+        }
         Backend::Auto | Backend::Trainer => Rollouts::trainer(),
         Backend::Float32 => Rollouts::fused(Precision::Float32),
         Backend::BFloat16 => Rollouts::fused(Precision::BFloat16),
