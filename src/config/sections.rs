@@ -277,7 +277,7 @@ section! {
         /// Weight of imitating reference traces beside the policy gradient, on as many traces as a batch of warm-up; holds
         /// the stages that are not being trained where they are. 0 where problems have no traces worth imitating.
         trace_weight: f64 = 0.1, in 0.0..=10.0;
-        /// How much of the verdict may be added to the generator's reward, while its AUC is above 0.6.
+        /// How much of the verdict may be added to the generator's reward, while its AUC within groups is above 0.6.
         verdict_weight: f64 = 0.1, in 0.0..=0.1;
         /// Weight with which the verdict loss reaches the trunk.
         verdict_loss_weight: f64 = 0.1, in 0.0..=10.0;
@@ -301,10 +301,14 @@ section! {
 section! {
     /// How weights are updated in the game (AdamW).
     pub struct Optimizer {
-        /// Learning rate of the generator.
+        /// Highest learning rate of the generator.
         learning_rate: f64 = 2e-4, in 0.0..=1.0;
-        /// Learning rate of the discriminator.
+        /// Highest learning rate of the discriminator.
         discriminator_learning_rate: f64 = 1e-4, in 0.0..=1.0;
+        /// Share of the learning rates that the cosine of each stage ends with; 1 keeps them level.
+        min_lr_ratio: f64 = 0.1, in 0.0..=1.0;
+        /// Steps over which the learning rates of each stage rise from zero.
+        lr_warmup_steps: u64 = 0, in 0..=1000000;
         /// Decay of the first moment.
         beta1: f64 = 0.9, in 0.0..=0.9999;
         /// Decay of the second moment.

@@ -6,7 +6,7 @@ use crate::rollout::{Mask, Reward};
 /// The most that shaping may add.
 pub const MAX_SHAPING: f64 = 0.1;
 
-/// The verdict head's AUC above which its verdict may shape rewards.
+/// The verdict head's AUC within groups above which its verdict may shape rewards.
 pub const VERDICT_GATE: f64 = 0.6;
 
 const PARSES: f64 = 0.1;
@@ -78,7 +78,7 @@ fn share<'a>(cells: impl Iterator<Item = &'a Cell>) -> f64 {
 }
 
 /// Adds the verdict, a probability, to a reward: `weight x verdict`, at most [`MAX_SHAPING`], and only while `auc` (of
-/// the verdict head on fresh samples of unseen problems) is above [`VERDICT_GATE`]. Groups are compared on
+/// the verdict head within groups, on fresh samples of unseen problems) is above [`VERDICT_GATE`]. Groups are compared on
 /// [`Reward::execution`] before they are skipped, so shaping never revives one.
 pub fn shape(mut reward: Reward, verdict: f64, auc: Option<f64>, weight: f64) -> Reward {
     if auc.is_some_and(|auc| auc > VERDICT_GATE) && verdict.is_finite() {

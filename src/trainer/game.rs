@@ -12,7 +12,7 @@ use crate::rollout::{Scored, ScoredAttackSet, ScoredRollout, Trainable, VerdictE
 use crate::source::Purpose;
 use crate::stage::Stage;
 use crate::update::{PolicyOptions, imitate, judge, reinforce};
-use crate::warmup::generator_batch;
+use crate::warmup::{generator_batch, learning_rate};
 
 use super::TrainError;
 use super::base::with_mismatch;
@@ -214,16 +214,26 @@ impl Session<'_> {
             let own = offset..offset + round.rollouts.len();
             offset = own.end;
             let fresh = round.rollouts.iter().zip(&scored.verdict_targets);
-            for ((rollout, target), verdict) in fresh.zip(given.get(own.clone()).unwrap_or(&[])) {
-                if let (Some(target), false) = (target, rollout.completion().truncated()) {
-                    window.extend([(*verdict, *target > 0.5)]);
-                }
-            }
+            let verdicts = given.get(own.clone()).unwrap_or(&[]);
+            let known = fresh
+                .zip(verdicts)
+                .filter(|((rollout, _), _)| !rollout.completion().truncated());
+            let pairs = known
+                .filter_map(|((_, target), &verdict)| target.map(|target| (verdict, target > 0.5)));
+            window.push(pairs.collect());
             if self.config.game.adversary {
                 examples.extend(verdicts::examples(round, scored, &prompts[own], encoder)?);
             }
         }
         Ok(examples)
+    }
+
+    /// What is left of a learning rate at this step of the stage.
+    fn scheduled(&self, highest: f64) -> f64 {
+        let optimizer = &self.config.optimizer;
+        let (floor, rise) = (optimizer.min_lr_ratio, optimizer.lr_warmup_steps);
+        let (step, steps) = (self.state.phase_step, self.phase_steps);
+        learning_rate(highest, floor, rise, step, steps)
     }
 
     fn update_generator(
@@ -233,6 +243,7 @@ impl Session<'_> {
         batch: &Batch,
     ) -> Result<PlayerReport, TrainError> {
         let report = batch.report.clone();
+        let rate = self.scheduled(self.config.optimizer.learning_rate);
         let player = &mut self.roster.generators[pair.generator];
         let Some(anchor) = player
             .anchor
@@ -262,11 +273,12 @@ impl Session<'_> {
             let nats = imitate(model, &traces, weight);
             report = report.with("trace_loss", nats);
         }
-        let norm = player.step(self.config.optimizer.learning_rate)?;
+        let norm = player.step(rate)?;
         let standing = &mut self.state.standings.generators[pair.generator];
         standing.totals.updates += 1;
         Ok(report
             .with("kl", metrics.kl / metrics.tokens.max(1) as f64)
+            .with("learning_rate", rate)
             .with("grad_norm", norm))
     }
 
@@ -279,6 +291,7 @@ impl Session<'_> {
     ) -> Result<PlayerReport, TrainError> {
         let game = &self.config.game;
         let mut report = batch.report.clone();
+        let rate = self.scheduled(self.config.optimizer.discriminator_learning_rate);
         let player = &mut self.roster.discriminators[pair.discriminator];
         let standing = &mut self.state.standings.discriminators[pair.discriminator];
         let paused = standing
@@ -303,10 +316,11 @@ impl Session<'_> {
             let nats = judge(&player.policy, examples, game.verdict_loss_weight);
             report = report.with("verdict_loss", nats);
         }
-        let norm = player.step(self.config.optimizer.discriminator_learning_rate)?;
+        let norm = player.step(rate)?;
         standing.totals.updates += 1;
         Ok(report
             .with("kl", metrics.kl / metrics.tokens.max(1) as f64)
+            .with("learning_rate", rate)
             .with("grad_norm", norm))
     }
 

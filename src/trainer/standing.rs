@@ -33,37 +33,39 @@ impl MovingAverage {
     }
 }
 
-/// Verdicts on fresh samples with what execution said, the newest few hundred, for the gate on the verdict's AUC.
+/// Verdicts on fresh samples with what execution said, of the newest groups, for the gate on the verdict's AUC.
+///
+/// A reward is compared within its group, where all have the same problem. So that is where the verdict must tell right
+/// from wrong; which problems are hard it may know as well as it likes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VerdictWindow {
-    /// (probability, right) pairs, oldest first.
-    pub pairs: Vec<(f32, bool)>,
+    /// (probability, right) pairs of each group that has both right and wrong members, oldest first.
+    #[serde(default)]
+    pub groups: Vec<Vec<(f32, bool)>>,
 }
 
 impl VerdictWindow {
-    const SIZE: usize = 512;
+    const SIZE: usize = 64;
 
-    /// AUC of the verdicts, once both outcomes are in the window often enough to mean anything.
+    /// Mean AUC of the groups, once there are enough of them to mean anything.
     pub fn auc(&self) -> Option<f64> {
         const LEAST: usize = 16;
-        let scores: Vec<(f64, bool)> = self
-            .pairs
-            .iter()
-            .map(|(p, right)| (f64::from(*p), *right))
-            .collect();
-        let right = scores.iter().filter(|(_, right)| *right).count();
-        if right < LEAST || scores.len() - right < LEAST {
-            None
-        } else {
-            auc(&scores)
-        }
+        let scores = |group: &Vec<(f32, bool)>| -> Vec<(f64, bool)> {
+            group.iter().map(|&(p, right)| (p.into(), right)).collect()
+        };
+        let aucs: Vec<f64> = self.groups.iter().filter_map(|g| auc(&scores(g))).collect();
+        (aucs.len() >= LEAST).then(|| mean(&aucs))
     }
 
-    /// Takes pairs in and forgets the oldest.
-    pub fn extend(&mut self, pairs: impl IntoIterator<Item = (f32, bool)>) {
-        self.pairs.extend(pairs);
-        let surplus = self.pairs.len().saturating_sub(Self::SIZE);
-        self.pairs.drain(..surplus);
+    /// Takes a group in, if there is anything to tell apart in it, and forgets the oldest.
+    pub fn push(&mut self, group: Vec<(f32, bool)>) {
+        let right = group.iter().filter(|(_, right)| *right).count();
+        if right == 0 || right == group.len() {
+            return;
+        }
+        self.groups.push(group);
+        let surplus = self.groups.len().saturating_sub(Self::SIZE);
+        self.groups.drain(..surplus);
     }
 }
 
@@ -290,9 +292,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_window_keeps_the_newest() {
+    fn the_window_keeps_the_newest_groups_that_have_something_to_tell_apart() {
         let mut window = VerdictWindow::default();
-        window.extend((0..600).map(|i| (i as f32, true)));
-        assert_eq!((window.pairs.len(), window.pairs[0].0), (512, 88.0));
+        for i in 0..70 {
+            window.push(vec![(i as f32, true), (0.5, false)]);
+            window.push(vec![(0.5, true), (0.6, true)]);
+            window.push(vec![]);
+        }
+        assert_eq!((window.groups.len(), window.groups[0][0].0), (64, 6.0));
+    }
+
+    #[test]
+    fn a_verdict_that_knows_only_which_problems_are_hard_is_no_better_than_chance() {
+        let mut window = VerdictWindow::default();
+        for i in 0..15 {
+            let easy = [(0.9, true), (0.9, true), (0.9, false)];
+            let hard = [(0.1, true), (0.1, false), (0.1, false)];
+            window.push(if i % 2 == 0 { easy } else { hard }.to_vec());
+        }
+        assert_eq!(window.auc(), None, "too few");
+        window.push(vec![(0.1, true), (0.1, false)]);
+        assert_eq!(window.auc(), Some(0.5));
+        window.push(vec![(0.2, true), (0.1, false)]);
+        assert!(window.auc().unwrap() > 0.5);
     }
 }

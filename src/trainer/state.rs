@@ -158,7 +158,7 @@ mod tests {
                 theirs.validity.update(0.7 / (i + 1) as f64);
                 theirs
                     .verdicts
-                    .extend([(0.123_456_78, true), (1e-7, false)]);
+                    .push(vec![(0.123_456_78, true), (1e-7, false)]);
             }
             standings.generators[players.generators - 1]
                 .totals
