@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use tch::{Device, Kind, Tensor};
+use gauntlet_shim::read_tensor;
+use tch::{Kind, Tensor};
 
 use super::unpickle::unpickle;
 use super::zip_read;
@@ -126,29 +127,69 @@ impl PtFile {
         }
     }
 
+    /// Where an entry's bytes stand.
+    fn range(&self, entry: &str) -> Result<&Range<usize>, CheckpointError> {
+        self.entries
+            .get(entry)
+            .ok_or_else(|| self.refuse(entry, "is missing"))
+    }
+
     /// An entry's bytes, verified where a hash is known.
     fn bytes(&self, entry: &str) -> Result<&[u8], CheckpointError> {
-        let range = self
-            .entries
-            .get(entry)
-            .ok_or_else(|| self.refuse(entry, "is missing"))?;
+        let range = self.range(entry)?;
         self.map.expect(range);
         let bytes = &self.map[range.clone()];
-        if let Some(hashes) = &self.hashes {
-            let Some(expected) = hashes.get(entry) else {
-                return Err(self.refuse(entry, "is not in the manifest"));
-            };
-            let found = blake3::hash(bytes).to_hex();
-            if found.as_str() != expected {
-                return Err(CheckpointError::Damaged {
-                    file: self.path.clone(),
-                    entry: Some(entry.into()),
-                    expected: format!("BLAKE3 {expected}"),
-                    found: found.to_string(),
-                });
-            }
-        }
+        self.check(entry, || blake3::hash(bytes))?;
         Ok(bytes)
+    }
+
+    /// Refuses an entry whose bytes have another hash than the known one.
+    fn check(
+        &self,
+        entry: &str,
+        hash: impl FnOnce() -> blake3::Hash,
+    ) -> Result<(), CheckpointError> {
+        let Some(hashes) = &self.hashes else {
+            return Ok(());
+        };
+        let Some(expected) = hashes.get(entry) else {
+            return Err(self.refuse(entry, "is not in the manifest"));
+        };
+        let found = hash().to_hex();
+        if found.as_str() == expected {
+            return Ok(());
+        }
+        Err(CheckpointError::Damaged {
+            file: self.path.clone(),
+            entry: Some(entry.into()),
+            expected: format!("BLAKE3 {expected}"),
+            found: found.to_string(),
+        })
+    }
+
+    /// A storage as a tensor of one dimension, verified where a hash is known.
+    fn storage(&self, tensor: &LazyTensor) -> Result<Tensor, CheckpointError> {
+        let (entry, kind) = (tensor.storage.entry.as_str(), tensor.kind);
+        let range = self.range(entry)?;
+        // The unpickler has checked this; libtorch itself would read past the end.
+        if range.len() != tensor.storage.numel as usize * kind.elt_size_in_bytes() {
+            return Err(self.refuse(entry, "has another size than its tensor"));
+        }
+        let (mut hash, mut bools) = (blake3::Hasher::new(), true);
+        let seen = |bytes: &[u8]| {
+            if self.hashes.is_some() {
+                hash.update(bytes);
+            }
+            bools &= kind != Kind::Bool || bytes.iter().all(|byte| *byte <= 1);
+        };
+        let (file, at) = (self.map.file(), range.start as u64);
+        let storage = read_tensor(file, at, tensor.storage.numel, kind, seen)
+            .map_err(CheckpointError::io("read", &self.path))?;
+        self.check(entry, || hash.finalize())?;
+        if !bools {
+            return Err(self.refuse(entry, "holds bools that are neither 0 nor 1"));
+        }
+        Ok(storage)
     }
 }
 
@@ -165,23 +206,7 @@ impl<'a> Loader<'a> {
         let entry = tensor.storage.entry.as_str();
         let fail = |e: tch::TchError| self.file.refuse(entry, format!("libtorch: {e}"));
         if !self.storages.contains_key(entry) {
-            let bytes = self.file.bytes(entry)?;
-            // The unpickler has checked this; libtorch itself would read past the end.
-            if bytes.len() != tensor.storage.numel as usize * tensor.kind.elt_size_in_bytes() {
-                return Err(self.file.refuse(entry, "has another size than its tensor"));
-            }
-            if tensor.kind == Kind::Bool && bytes.iter().any(|byte| *byte > 1) {
-                return Err(self
-                    .file
-                    .refuse(entry, "holds bools that are neither 0 nor 1"));
-            }
-            let numel = [tensor.storage.numel];
-            let storage = if bytes.is_empty() {
-                Tensor::f_zeros(numel, (tensor.kind, Device::Cpu))
-            } else {
-                Tensor::f_from_data_size(bytes, &numel, tensor.kind)
-            };
-            self.storages.insert(entry, storage.map_err(fail)?);
+            self.storages.insert(entry, self.file.storage(tensor)?);
         }
         let storage = &self.storages[entry];
         storage

@@ -42,6 +42,11 @@ impl Mapped {
         })
     }
 
+    /// The file itself.
+    pub fn file(&self) -> &File {
+        &self.plain
+    }
+
     /// Says that the bytes of `range` are read next, so that a disk can begin before they are touched.
     pub fn expect(&self, range: &Range<usize>) {
         let begin = || ReadAhead::of(self.plain.try_clone().ok()?, self.len());
