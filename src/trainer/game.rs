@@ -243,7 +243,8 @@ impl Session<'_> {
         batch: &Batch,
     ) -> Result<PlayerReport, TrainError> {
         let report = batch.report.clone();
-        let rate = self.scheduled(self.config.optimizer.learning_rate);
+        // AdamW steps as far on the gradient of one group as on that of all: where most are skipped, on noise.
+        let rate = batch.informative() * self.scheduled(self.config.optimizer.learning_rate);
         let player = &mut self.roster.generators[pair.generator];
         let Some(anchor) = player
             .anchor

@@ -185,6 +185,14 @@ pub struct Batch {
     pub advantages: Vec<Vec<(u32, f64)>>,
 }
 
+impl Batch {
+    /// Share of the groups that are trained on.
+    pub fn informative(&self) -> f64 {
+        let trained = self.report.groups - self.report.skipped_groups;
+        trained as f64 / self.report.groups.max(1) as f64
+    }
+}
+
 /// Advantages of groups of one player, as training sequences.
 pub fn estimate_groups<R: Trainable>(groups: Vec<Vec<Scored<R>>>) -> Batch {
     let all = groups.iter().map(Vec::len).sum();
