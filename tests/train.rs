@@ -205,6 +205,33 @@ fn a_run_leaves_everything_and_a_resumed_one_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn learning_rates_fall_within_a_stage_and_with_the_groups_that_say_nothing() {
+    let metrics = read(&peaceful(), "metrics.jsonl");
+    let lines = metrics
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|line| line["stage"] == 5 && line["generator"].is_object());
+    let mut updates = 0;
+    for (step, line) in (0..).zip(lines) {
+        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * f64::from(step) / 3.0).cos());
+        let schedule = 0.1 + 0.9 * cosine;
+        let ours = &line["generator"];
+        let count = |key: &str| ours[key].as_f64().unwrap();
+        let informative = 1.0 - count("skipped_groups") / count("groups");
+        for (rate, expected) in [
+            (&ours["learning_rate"], 2e-4 * schedule * informative),
+            (&line["discriminator"]["learning_rate"], 1e-4 * schedule),
+        ] {
+            if let Some(rate) = rate.as_f64() {
+                assert!((rate - expected).abs() < 1e-9, "{line}");
+                updates += 1;
+            }
+        }
+    }
+    assert!(updates > 2, "{metrics}");
+}
+
+#[test]
 fn an_interrupt_saves_a_checkpoint_and_exits_130() {
     for signal in ["-INT", "-TERM"] {
         interrupted_by(signal);
