@@ -46,6 +46,8 @@ pub fn read_tensor(
         seen(fill(bytes, file, at)?);
         return Ok(tensor);
     }
+    #[cfg(target_os = "linux")]
+    crate::ffi::want_huge_pages(bytes);
     std::thread::scope(|scope| {
         let mut chunks: [Vec<_>; READERS] = Default::default();
         for (i, chunk) in bytes.chunks_mut(CHUNK).enumerate() {

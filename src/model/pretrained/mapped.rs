@@ -1,5 +1,6 @@
 //! A model file seen as memory, and whether a model will fit into what the system has left.
 
+use std::fs::File;
 use std::path::Path;
 
 use gauntlet_shim::MappedFile;
@@ -7,22 +8,32 @@ use gauntlet_shim::MappedFile;
 use super::error::LoadError;
 
 /// A mapped file.
-pub struct Mapped(MappedFile);
+pub struct Mapped {
+    map: MappedFile,
+    file: File,
+}
 
 impl Mapped {
     /// Maps a file.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
-        MappedFile::open(path)
-            .map(Self)
-            .map_err(|source| LoadError::Read {
-                path: path.to_owned(),
-                source,
-            })
+        let opened = MappedFile::open(path).and_then(|map| {
+            let file = File::open(path)?;
+            Ok(Self { map, file })
+        });
+        opened.map_err(|source| LoadError::Read {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// The whole file.
     pub fn bytes(&self) -> &[u8] {
-        self.0.bytes()
+        self.map.bytes()
+    }
+
+    /// The file itself.
+    pub fn file(&self) -> &File {
+        &self.file
     }
 }
 

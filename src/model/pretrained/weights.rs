@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors};
+use gauntlet_shim::read_tensor;
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use tch::{Kind, Tensor};
 
 use super::error::LoadError;
@@ -12,12 +13,19 @@ use super::mapped::Mapped;
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The safetensors files of a model folder, mapped.
+/// The safetensors files of a model folder.
 pub struct Weights {
     files: Vec<(PathBuf, Mapped)>,
-    /// Which file a tensor is in.
-    places: BTreeMap<String, usize>,
+    places: BTreeMap<String, Place>,
     folder: PathBuf,
+}
+
+/// Where a tensor stands.
+struct Place {
+    file: usize,
+    /// Its first byte in the file.
+    at: u64,
+    info: TensorInfo,
 }
 
 /// Names of the weight files of a folder: what its index lists, else the single file.
@@ -73,8 +81,14 @@ impl Weights {
                 return Err(LoadError::Missing { path, needed });
             }
             let map = Mapped::open(&path)?;
-            for name in parse(&path, &map)?.names() {
-                places.insert(name.to_owned(), files.len());
+            let (begin, directory) = parse(&path, &map)?;
+            for (name, info) in directory.tensors() {
+                let place = Place {
+                    file: files.len(),
+                    at: (begin + info.data_offsets.0) as u64,
+                    info: info.clone(),
+                };
+                places.insert(name, place);
             }
             files.push((path, map));
         }
@@ -98,17 +112,15 @@ impl Weights {
             found,
             expected: format!("{shape:?}"),
         };
-        let Some(&at) = self.places.get(name) else {
+        let Some(place) = self.places.get(name) else {
             return Err(wrong(&self.folder, "missing".into()));
         };
-        let (path, map) = &self.files[at];
-        let file = parse(path, map)?;
-        let view = file.tensor(name).map_err(|e| wrong(path, e.to_string()))?;
-        let found: Vec<i64> = view.shape().iter().map(|&d| d as i64).collect();
+        let (path, map) = &self.files[place.file];
+        let found: Vec<i64> = place.info.shape.iter().map(|&d| d as i64).collect();
         if found != shape {
             return Err(wrong(path, format!("{found:?}")));
         }
-        let stored = match view.dtype() {
+        let stored = match place.info.dtype {
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
             Dtype::BF16 => Kind::BFloat16,
@@ -122,13 +134,23 @@ impl Weights {
                 });
             }
         };
-        Ok(Tensor::f_from_data_size(view.data(), &found, stored)?.f_to_kind(kind)?)
+        let read = read_tensor(map.file(), place.at, found.iter().product(), stored, |_| {});
+        let flat = read.map_err(|source| LoadError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(flat.f_view(&found[..])?.f_to_kind(kind)?)
     }
 }
 
-fn parse<'a>(path: &Path, map: &'a Mapped) -> Result<SafeTensors<'a>, LoadError> {
-    SafeTensors::deserialize(map.bytes()).map_err(|error| LoadError::Damaged {
-        path: path.to_owned(),
-        what: format!("no whole safetensors file: {error}; fetch it again"),
-    })
+/// Where the data begin, and the directory, which is checked against the file's length.
+fn parse(path: &Path, map: &Mapped) -> Result<(usize, Metadata), LoadError> {
+    // The directory stands behind its length.
+    const LENGTH: usize = 8;
+    let (length, directory) =
+        SafeTensors::read_metadata(map.bytes()).map_err(|error| LoadError::Damaged {
+            path: path.to_owned(),
+            what: format!("no whole safetensors file: {error}; fetch it again"),
+        })?;
+    Ok((LENGTH + length, directory))
 }
