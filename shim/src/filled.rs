@@ -67,10 +67,8 @@ pub fn read_tensor(
             filled
         });
         // In turn; the first reader with nothing more to give has had the last chunk before its turn.
-        let in_turn = (0..).map_while(|i: usize| readers[i % READERS].recv().ok());
-        in_turn
-            .map(|chunk| chunk.map(&mut seen))
-            .collect::<io::Result<()>>()
+        let mut in_turn = (0..).map_while(|i: usize| readers[i % READERS].recv().ok());
+        in_turn.try_for_each(|chunk| chunk.map(&mut seen))
     })
     .map(|()| tensor)
 }
