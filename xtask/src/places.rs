@@ -52,9 +52,16 @@ impl Places {
         Ok(binary)
     }
 
-    /// The cargo that runs us, in the clone.
+    /// The cargo that runs us, in the clone. It is not told what cargo told us of our own package: build scripts that
+    /// look at such variables would run again, and much be compiled again, when the user calls cargo.
     pub fn cargo(&self) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        for (name, _) in env::vars_os() {
+            let of_package = |prefix| name.as_encoded_bytes().starts_with(prefix);
+            if of_package(b"CARGO_PKG_") || of_package(b"CARGO_MANIFEST_") {
+                cargo.env_remove(name);
+            }
+        }
         cargo.current_dir(&self.root);
         cargo
     }
@@ -122,6 +129,25 @@ pub fn remove(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cargo_hears_nothing_of_our_own_package() {
+        let root = PathBuf::from("/clone");
+        let cache = root.clone();
+        let cargo = Places { root, cache }.cargo();
+        let removed: Vec<_> = cargo
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .map(|(name, _)| name.to_string_lossy())
+            .collect();
+        for name in [
+            "CARGO_PKG_NAME",
+            "CARGO_PKG_VERSION_MAJOR",
+            "CARGO_MANIFEST_DIR",
+        ] {
+            assert!(removed.iter().any(|r| r == name), "{name} in {removed:?}");
+        }
+    }
 
     fn folder(set: &[(&str, &str)]) -> Result<PathBuf> {
         cache_folder(|name| {
