@@ -2,6 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use tokenizers::models::bpe::BPE;
+use tokenizers::{
+    DecoderWrapper, Model, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+    TokenizerImpl,
+};
+
 /// The tokenizer that ships with the embedded default model, trained by `train-tokenizer` on the problem set.
 pub const EMBEDDED: &str = include_str!("../../configs/tokenizer.json");
 
@@ -27,6 +33,15 @@ pub enum TokenizerError {
     Encode(usize, String),
 }
 
+/// A tokenizer whose model is byte-pair encoding, as those of the architectures we load are.
+type BytePair = TokenizerImpl<
+    BPE,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
+
 /// A tokenizer with its special tokens.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -36,9 +51,13 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Reads the text of a `tokenizer.json`.
     pub fn from_json(json: &str) -> Result<Self, TokenizerError> {
-        let inner = json
-            .parse::<tokenizers::Tokenizer>()
-            .map_err(|e| TokenizerError::Parse(e.to_string()))?;
+        // Asked for any model, the library parses the model three times over to find out which it is.
+        let inner = match serde_json::from_str::<BytePair>(json) {
+            Ok(byte_pair) => byte_pair.into(),
+            Err(_) => json
+                .parse::<tokenizers::Tokenizer>()
+                .map_err(|e| TokenizerError::Parse(e.to_string()))?,
+        };
         Ok(Self {
             inner,
             json: json.to_owned(),
@@ -64,7 +83,11 @@ impl Tokenizer {
 
     /// Number of token ids, special tokens included.
     pub fn vocab_size(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        // The library would copy the vocabulary to count it.
+        let model = self.inner.get_model();
+        let added = self.inner.get_added_vocabulary().get_vocab();
+        let beside = added.keys().filter(|t| model.token_to_id(t).is_none());
+        model.get_vocab_size() + beside.count()
     }
 
     /// The id of a special token.
