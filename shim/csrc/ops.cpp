@@ -2,9 +2,11 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_adamw_ops.h>
+#include <ATen/ops/from_blob.h>
 #include <c10/core/InferenceMode.h>
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -37,6 +39,18 @@ const char* gauntlet_fused_adamw(size_t n, const at::Tensor* const* params, cons
     at::_ops::_fused_adamw_::call(list(n, params), list(n, grads), list(n, exp_avg), list(n, exp_avg_sq), {},
                                   state_steps, lr, beta1, beta2, weight_decay, eps, /*amsgrad=*/false,
                                   /*maximize=*/false, /*grad_scale=*/std::nullopt, /*found_inf=*/std::nullopt);
+  });
+}
+
+// A tensor of bytes over memory that is given up by `release(owner)` when the last tensor that sees it is gone. After
+// an error it may have been given up or not.
+const char* gauntlet_tensor_over(void* data, int64_t length, void* owner, void (*release)(void*), at::Tensor** out) {
+  *out = nullptr;
+  return guarded([&] {
+    auto bytes = at::TensorOptions().dtype(at::kByte);
+    auto tensor = std::make_unique<at::Tensor>();
+    *tensor = at::from_blob(data, {length}, [=](void*) { release(owner); }, bytes);
+    *out = tensor.release();
   });
 }
 

@@ -1,7 +1,7 @@
 //! The foreign functions of `csrc/ops.cpp`, each behind a function that is safe to call.
 #![expect(unsafe_code, reason = "this module is the workspace's boundary to C++")]
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -29,6 +29,13 @@ unsafe extern "C" {
         beta2: f64,
         weight_decay: f64,
         eps: f64,
+    ) -> *const c_char;
+    fn gauntlet_tensor_over(
+        data: *mut c_void,
+        length: i64,
+        owner: *mut c_void,
+        release: extern "C" fn(*mut c_void),
+        out: *mut *mut C_tensor,
     ) -> *const c_char;
     fn gauntlet_inference_mode_enter() -> *mut RawInferenceMode;
     fn gauntlet_inference_mode_exit(guard: *mut RawInferenceMode);
@@ -76,6 +83,26 @@ pub(crate) unsafe fn fused_adamw(
         )
     };
     checked(message)
+}
+
+/// A tensor `[length]` (uint8) over a map, which it owns.
+pub(crate) fn tensor_over(mut map: memmap2::MmapMut) -> Result<Tensor, ShimError> {
+    extern "C" fn release(owner: *mut c_void) {
+        // SAFETY: libtorch calls this once, with the box that was given to it below.
+        drop(unsafe { Box::from_raw(owner.cast::<memmap2::MmapMut>()) });
+    }
+    let (data, length) = (map.as_mut_ptr(), map.len());
+    let owner = Box::into_raw(Box::new(map));
+    let mut out = std::ptr::null_mut();
+    // SAFETY: the map's memory stays where it is when the map is moved, may be read and written, and lives until libtorch
+    // releases its owner. Unmapping needs no particular thread.
+    let message = unsafe {
+        gauntlet_tensor_over(data.cast(), length as i64, owner.cast(), release, &mut out)
+    };
+    // On an error the map is left alone: libtorch may have released it.
+    checked(message)?;
+    // SAFETY: no error, so a new tensor that is ours alone.
+    Ok(unsafe { Tensor::from_ptr(out) })
 }
 
 /// What a fallible function of `csrc/` returned on this thread just now.
@@ -186,32 +213,4 @@ pub(crate) fn keep_freed_memory() {
         // SAFETY: mallopt takes any two numbers, and locks the arena itself; a value it refuses changes nothing.
         unsafe { mallopt(parameter, value) };
     }
-}
-
-#[cfg(target_os = "linux")]
-unsafe extern "C" {
-    /// `madvise(2)`.
-    fn madvise(
-        start: *mut std::ffi::c_void,
-        length: usize,
-        advice: std::ffi::c_int,
-    ) -> std::ffi::c_int;
-}
-
-/// Asks for pages of megabytes for memory that is about to be filled: the system then maps it in hundreds of faults in
-/// place of hundreds of thousands.
-#[cfg(target_os = "linux")]
-pub(crate) fn want_huge_pages(memory: &mut [std::mem::MaybeUninit<u8>]) {
-    /// From mman-common.h; the same on every architecture that libtorch is built for.
-    const MADV_HUGEPAGE: std::ffi::c_int = 14;
-    /// A multiple of any page size in use; madvise takes whole pages only.
-    const ALIGNMENT: usize = 64 << 10;
-    let before = memory.as_ptr().align_offset(ALIGNMENT);
-    let Some(rest) = memory.len().checked_sub(before) else {
-        return;
-    };
-    let inside = rest - rest % ALIGNMENT;
-    // SAFETY: the range lies within memory that is borrowed here, and the advice changes no byte of it; what the system
-    // cannot do it refuses, and nothing depends on that.
-    unsafe { madvise(memory[before..].as_mut_ptr().cast(), inside, MADV_HUGEPAGE) };
 }

@@ -3,19 +3,20 @@
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::unix::fs::FileExt;
 use std::sync::mpsc::channel;
 
+use rustix::io::{Errno, pread};
 use tch::{Device, Kind, Tensor};
 
-/// Bytes read at once: a processor's cache still holds them when the caller looks at them.
-const CHUNK: usize = 1 << 20;
+/// Bytes read at once: a large page, so that readers do not wait for each other's, and few enough for a processor's cache
+/// to hold them still when the caller looks at them.
+const CHUNK: usize = 2 << 20;
 
 /// Threads that read: while the system copies for one, the disk works for another.
 const READERS: usize = 2;
 
 /// Less is read without a thread.
-const LEAST: usize = 4 * CHUNK;
+const LEAST: usize = 2 * CHUNK;
 
 /// A tensor of `numel` elements of `kind` on the CPU, filled with the file's bytes from `at` on. `seen` is shown all of
 /// them, in order and in pieces, while a thread reads on: a hash costs no pass of its own.
@@ -47,11 +48,19 @@ pub fn read_tensor(
         return Ok(tensor);
     }
     #[cfg(target_os = "linux")]
-    crate::ffi::want_huge_pages(bytes);
+    {
+        let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Sequential);
+        want_huge_pages(&tensor);
+    }
     std::thread::scope(|scope| {
+        let (first, rest) = bytes.split_at_mut(bytes.as_ptr().align_offset(CHUNK).min(length));
+        let whole = std::iter::once(first).chain(rest.chunks_mut(CHUNK));
         let mut chunks: [Vec<_>; READERS] = Default::default();
-        for (i, chunk) in bytes.chunks_mut(CHUNK).enumerate() {
-            chunks[i % READERS].push((at + (i * CHUNK) as u64, chunk));
+        let mut at = at;
+        for (i, chunk) in whole.enumerate() {
+            let length = chunk.len() as u64;
+            chunks[i % READERS].push((at, chunk));
+            at += length;
         }
         let readers = chunks.map(|chunks| {
             let (send, filled) = channel();
@@ -76,13 +85,38 @@ pub fn read_tensor(
 /// Fills memory from the file.
 #[expect(unsafe_code, reason = "the memory is new")]
 fn fill<'a>(memory: &'a mut [MaybeUninit<u8>], file: &File, at: u64) -> io::Result<&'a [u8]> {
-    // The system maps the pages at the first touch, whoever touches them; what follows finds them in the cache.
-    memory.fill(MaybeUninit::new(0));
-    let length = memory.len();
-    // SAFETY: all of it has just been written.
-    let bytes = unsafe { std::slice::from_raw_parts_mut(memory.as_mut_ptr().cast::<u8>(), length) };
-    file.read_exact_at(bytes, at)?;
-    Ok(bytes)
+    let mut done = 0;
+    while done < memory.len() {
+        match pread(file, &mut memory[done..], at + done as u64) {
+            Ok(([], _)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok((read, _)) => done += read.len(),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // SAFETY: the loop ends when all of it has been read.
+    Ok(unsafe { std::slice::from_raw_parts(memory.as_ptr().cast::<u8>(), memory.len()) })
+}
+
+/// Asks for pages of megabytes for a tensor that is about to be filled: the system then maps it in hundreds of faults in
+/// place of hundreds of thousands. Nothing depends on it, and small tensors are left alone.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "advice on memory")]
+pub(crate) fn want_huge_pages(tensor: &Tensor) {
+    /// A multiple of any page size in use; madvise takes whole pages only.
+    const ALIGNMENT: usize = 64 << 10;
+    let start = tensor.data_ptr().cast::<u8>();
+    let before = start.align_offset(ALIGNMENT);
+    let length = tensor.numel() * tensor.kind().elt_size_in_bytes();
+    if length < LEAST {
+        return;
+    }
+    let rest = length - before;
+    let advice = rustix::mm::Advice::LinuxHugepage;
+    // SAFETY: the range lies within the memory of a contiguous tensor that is borrowed here, and the advice changes no
+    // byte of it.
+    let _ =
+        unsafe { rustix::mm::madvise(start.add(before).cast(), rest - rest % ALIGNMENT, advice) };
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //! - [`inference_mode`]: runs a closure with autograd's bookkeeping switched off altogether.
 //! - [`fused`]: products of packed weights and attention over a paged cache, for decoding.
 //! - [`training`]: RMSNorm, SwiGLU and rotary positions in one pass each, with their gradients.
-//! - [`MappedFile`]: a file seen as memory; [`read_tensor`]: a tensor read from a file, and seen while it is read.
+//! - [`MappedFile`]: a file seen as memory; [`map_tensor`]: a part of one seen as a tensor; [`read_tensor`]: a tensor read
+//!   from a file, and seen while it is read.
 //! - [`keep_freed_memory`]: an allocator that does not give back what the next step wants again.
 //!
 //! All `unsafe` of the workspace outside the sandbox is in this crate, in one private module.
@@ -23,7 +24,7 @@ pub use adamw::{FusedAdamW, fused_adamw};
 pub use allocator::keep_freed_memory;
 pub use filled::read_tensor;
 pub use inference::inference_mode;
-pub use mapped::MappedFile;
+pub use mapped::{MappedFile, map_tensor};
 
 /// Why a call into libtorch was refused or failed.
 #[derive(Debug, thiserror::Error)]

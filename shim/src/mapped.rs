@@ -1,8 +1,10 @@
-//! A file seen as memory.
+//! Files seen as memory.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
+
+use tch::{Kind, Tensor};
 
 /// A file mapped read-only. The bytes are read from disk when they are touched.
 ///
@@ -36,4 +38,77 @@ fn map(file: &File) -> io::Result<memmap2::Mmap> {
     // SAFETY: the map is private and read-only. Nothing of this workspace writes a file that it has mapped, and plain bytes
     // are all that is made of the map: parsers of model files check every length they take from it.
     unsafe { memmap2::Mmap::map(file) }
+}
+
+/// A tensor `[numel]` of `kind` whose memory is the file's bytes from `at` on: nothing is copied, and what is not touched
+/// is not read. Writing to the tensor leaves the file as it is.
+///
+/// Whoever changes the file meanwhile changes the tensor, and touching what a shortened file has lost ends the process:
+/// for files that are written once.
+///
+/// # Errors
+///
+/// `InvalidInput` where `at` is no multiple of an element's size, `UnexpectedEof` where the file ends before the tensor,
+/// and what the system says when it cannot be mapped.
+pub fn map_tensor(file: &File, at: u64, numel: i64, kind: Kind) -> io::Result<Tensor> {
+    let width = kind.elt_size_in_bytes();
+    if !at.is_multiple_of(width as u64) {
+        let what = format!("byte {at} is no place for elements of {width} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    let length = numel as usize * width;
+    if at + length as u64 > file.metadata()?.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    if length == 0 {
+        return Ok(Tensor::empty([0], (kind, tch::Device::Cpu)));
+    }
+    let map = map_private(file, at, length)?;
+    #[cfg(unix)]
+    let _ = map.advise(memmap2::Advice::WillNeed);
+    let bytes = crate::ffi::tensor_over(map).map_err(io::Error::other)?;
+    bytes.f_view_dtype(kind).map_err(io::Error::other)
+}
+
+#[expect(unsafe_code, reason = "mapping a file is a promise about the file")]
+fn map_private(file: &File, at: u64, length: usize) -> io::Result<memmap2::MmapMut> {
+    let mut options = memmap2::MmapOptions::new();
+    // SAFETY: the map is private, so that writing to it is writing to memory; nothing of this workspace writes a file that
+    // it has mapped, and plain numbers are all that is made of the map.
+    unsafe { options.offset(at).len(length).map_copy(file) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_mapped_tensor_is_the_bytes_of_the_file_and_writing_to_it_leaves_them() {
+        let path = std::env::temp_dir().join(format!("mapped-{}", std::process::id()));
+        let values: Vec<i64> = (0..5000).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        File::create(&path).unwrap().write_all(&bytes).unwrap();
+        let file = File::open(&path).unwrap();
+        let mut tensor = map_tensor(&file, 8 * 700, 4300, Kind::Int64).unwrap();
+        let view = tensor.view([43, 100]).get(42);
+        assert_eq!(Vec::<i64>::try_from(&tensor).unwrap(), values[700..]);
+        let _ = tensor.fill_(-1);
+        drop(tensor);
+        assert_eq!(Vec::<i64>::try_from(view).unwrap(), [-1; 100]);
+        assert!(std::fs::read(&path).unwrap() == bytes);
+        assert_eq!(
+            map_tensor(&file, 40_000, 0, Kind::Float).unwrap().size(),
+            [0]
+        );
+        let kind = |at, numel| {
+            map_tensor(&file, at, numel, Kind::Float)
+                .unwrap_err()
+                .kind()
+        };
+        assert_eq!(kind(2, 1), io::ErrorKind::InvalidInput);
+        assert_eq!(kind(39_996, 2), io::ErrorKind::UnexpectedEof);
+        std::fs::remove_file(&path).unwrap();
+    }
 }
