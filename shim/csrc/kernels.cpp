@@ -24,7 +24,9 @@ const gauntlet::Kernels& kernels() {
 
 extern "C" {
 
-void gauntlet_pack(const float* weight, gauntlet::Packed* packed) { kernels().pack(weight, packed); }
+void gauntlet_pack(const gauntlet::Rows* parts, int64_t count, int32_t bf16, gauntlet::Packed* packed) {
+  kernels().pack(parts, count, bf16, packed);
+}
 
 void gauntlet_linear(const gauntlet::Packed* packed, const float* x, int64_t m, float* y, int32_t add, void* scratch) {
   kernels().linear(packed, x, m, y, add, scratch);

@@ -14,15 +14,22 @@ constexpr int64_t GROUP = 64;
 constexpr int64_t BLOCK = 16;
 
 // A linear layer's weight [n, k], packed tile by tile of 32 outputs:
-//   f32, bf16   [tile][k][32]
+//   f32         [tile][k][32]
+//   bf16        [tile][k / 2][32][2]
 //   int8        [tile][k / 4][32][4], stored as value + 128; scales [tile][k / 64][32]
-// Missing outputs of the last tile, and for int8 missing inputs of the last group, are zero.
+// Missing outputs of the last tile, and missing inputs of the last pair or group, are zero.
 struct Packed {
   int32_t precision;
   int64_t n, k;
   void* weights;
   float* scales;
   const float* bias;  // [n] or null
+};
+
+// Some of a layer's outputs before packing: n rows of its k inputs, f32 or bf16.
+struct Rows {
+  const void* weight;
+  int64_t n;
 };
 
 // One layer's keys [block][kv head][head_dim][16] and values [block][kv head][16][head_dim], f32 or bf16.
@@ -37,8 +44,10 @@ struct Heads {
 };
 
 struct Kernels {
-  void (*pack)(const float* weight, Packed* packed);
-  // y [m, n] = x [m, k] W^T + bias, or added to y. `scratch` is for quantised activations: see scratch_bytes.
+  // Packs `count` parts, the outputs of one behind those of the other.
+  void (*pack)(const Rows* parts, int64_t count, int32_t bf16, Packed* packed);
+  // y [m, n] = x [m, k] W^T + bias, or added to y. `scratch` takes the activations in the order they are
+  // read in: 4 m k bytes, or for int8 72 m ceil(k / 64).
   void (*linear)(const Packed* packed, const float* x, int64_t m, float* y, int32_t add, void* scratch);
   void (*rms_norm)(const float* x, const float* weight, int64_t m, int64_t c, float eps, float* y);
   // y [m, i] = silu(x[:, :i]) * x[:, i:]

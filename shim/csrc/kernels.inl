@@ -1,9 +1,9 @@
 // Included by one file for each instruction set, which names the namespace. Vectors are GCC's and Clang's vector
-// extension: 16 floats are one register with AVX-512 and several elsewhere. Only int8 products need an instruction by
-// name (VNNI).
+// extension: 16 floats are one register with AVX-512 and several elsewhere. Only int8 products (VNNI) and widening bf16
+// need an instruction by name.
 #include <cmath>
 #include <cstring>
-#ifdef __AVX512VNNI__
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
@@ -19,14 +19,21 @@ typedef int8_t b16 __attribute__((vector_size(16)));
 typedef uint16_t h16 __attribute__((vector_size(32)));
 typedef uint16_t h16u __attribute__((vector_size(32), aligned(2), may_alias));
 typedef uint32_t u16x32 __attribute__((vector_size(64)));
+typedef uint32_t u16x32u __attribute__((vector_size(64), aligned(4), may_alias));
 
 inline v16 load(const float* p) { return *(const v16u*)p; }
 inline void store(float* p, v16 v) { *(v16u*)p = v; }
 inline v16 load(const uint16_t* p) {
+#ifdef __AVX512F__
+  // From the vector extension GCC makes this of five instructions that compete with the products.
+  // Masked by all ones: GCC warns of what the plain one leaves out.
+  return (v16)((u16x32)_mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256((const __m256i*)p)) << 16);
+#endif
   h16 h = *(const h16u*)p;
   u16x32 wide = __builtin_convertvector(h, u16x32) << 16;
   return (v16)wide;
 }
+inline u16x32 words(const uint32_t* p) { return *(const u16x32u*)p; }
 inline v16 splat(float x) { return x - (v16){}; }
 
 inline uint16_t to_bf16(float x) {
@@ -68,70 +75,163 @@ int64_t groups(int64_t k) { return (k + GROUP - 1) / GROUP; }
 
 // ---- packing ----
 
-void pack(const float* weight, Packed* out) {
-  const int64_t n = out->n, k = out->k, nt = tiles(n), ng = groups(k);
-#pragma omp parallel for schedule(static)
-  for (int64_t t = 0; t < nt; t++) {
+inline float to_float(float x) { return x; }
+inline float to_float(uint16_t x) {
+  const uint32_t bits = (uint32_t)x << 16;
+  float y;
+  std::memcpy(&y, &bits, 4);
+  return y;
+}
+inline void put(uint16_t* p, uint16_t x) { *p = x; }
+inline void put(float* p, uint16_t x) { *p = to_float(x); }
+
+// A tile in f32 or bf16: words of four bytes, as many values of a row as fit, turned over in blocks of 32 inputs, each
+// in the first-level cache. A row that is null is of zeros.
+template <typename W, typename T>
+void pack_words(const W* const* rows, int64_t k, uint32_t* to) {
+  constexpr int64_t IN_WORD = sizeof(uint32_t) / sizeof(T);
+  T block[TILE][TILE];
+  for (int64_t from = 0; from < k; from += TILE) {
+    const int64_t width = k - from < TILE ? k - from : TILE;
     for (int64_t j = 0; j < TILE; j++) {
-      const int64_t row = t * TILE + j;
-      const float* w = row < n ? weight + row * k : nullptr;
-      if (out->precision == F32) {
-        float* to = (float*)out->weights + t * k * TILE + j;
-        for (int64_t i = 0; i < k; i++) to[i * TILE] = w ? w[i] : 0;
-      } else if (out->precision == BF16) {
-        uint16_t* to = (uint16_t*)out->weights + t * k * TILE + j;
-        for (int64_t i = 0; i < k; i++) to[i * TILE] = w ? to_bf16(w[i]) : 0;
-      } else {
-        uint8_t* to = (uint8_t*)out->weights + t * ng * GROUP * TILE + j * 4;
-        float* scales = out->scales + t * ng * TILE + j;
-        for (int64_t g = 0; g < ng; g++) {
-          const int64_t from = g * GROUP, end = from + GROUP < k ? from + GROUP : k;
-          float largest = 0;
-          for (int64_t i = from; w && i < end; i++) largest = std::fabs(w[i]) > largest ? std::fabs(w[i]) : largest;
-          const float scale = largest / 127, inverse = largest > 0 ? 127 / largest : 0;
-          scales[g * TILE] = scale;
-          for (int64_t i = from; i < from + GROUP; i++) {
-            const float q = w && i < end ? std::nearbyint(w[i] * inverse) : 0;
-            to[(i / 4) * TILE * 4 + i % 4] = (uint8_t)((int)q + 128);
-          }
-        }
-      }
+      if (rows[j] && width == TILE)
+        for (int64_t i = 0; i < TILE; i++) put(&block[j][i], rows[j][from + i]);
+      else
+        for (int64_t i = 0; i < TILE; i++) put(&block[j][i], rows[j] && i < width ? rows[j][from + i] : W{});
+    }
+    for (int64_t i = 0; i < width; i += IN_WORD)
+      for (int64_t j = 0; j < TILE; j++) std::memcpy(to++, &block[j][i], sizeof(uint32_t));
+  }
+}
+
+// The largest of |x| over a group.
+inline float magnitude(const float* x) {
+  v16 most{};
+  for (int64_t j = 0; j < GROUP; j += 16) {
+    const v16 v = load(x + j), a = v < 0 ? -v : v;
+    most = a > most ? a : most;
+  }
+  float largest = most[0];
+  for (int i = 1; i < 16; i++) largest = most[i] > largest ? most[i] : largest;
+  return largest;
+}
+
+// One row in int8 with its scales; `to` and `scales` are those of its place in the tile. A row that is null is of zeros.
+template <typename W>
+void pack_int8(const W* row, int64_t k, uint8_t* to, float* scales) {
+  for (int64_t from = 0; from < k; from += GROUP, to += GROUP * TILE, scales += TILE) {
+    float x[GROUP];
+    if (row && from + GROUP <= k)
+      for (int64_t i = 0; i < GROUP; i++) x[i] = to_float(row[from + i]);
+    else
+      for (int64_t i = 0; i < GROUP; i++) x[i] = row && from + i < k ? to_float(row[from + i]) : 0;
+    const float largest = magnitude(x), inverse = largest > 0 ? 127 / largest : 0;
+    *scales = largest / 127;
+    for (int64_t i = 0; i < GROUP; i += 16) {
+      const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+      const i16 v = __builtin_convertvector(load(x + i) * inverse + magic - magic, i16);
+      const b16 bytes = __builtin_convertvector(v + 128, b16);
+      for (int j = 0; j < 4; j++) std::memcpy(to + (i / 4 + j) * TILE * 4, (const int8_t*)&bytes + j * 4, 4);
     }
   }
 }
 
-// ---- products ----
-
-// Adds x [MR, kc] W to y [MR, 32] for one tile.
-template <int MR, typename W>
-void tile_float(const float* x, int64_t ldx, const W* w, int64_t kc, float* y, int64_t ldy) {
-  v16 acc[MR][2] = {};
-  for (int64_t k = 0; k < kc; k++) {
-    const v16 b0 = load(w + k * TILE), b1 = load(w + k * TILE + 16);
-    for (int m = 0; m < MR; m++) {
-      const float a = x[m * ldx + k];
-      acc[m][0] += a * b0;
-      acc[m][1] += a * b1;
+template <typename W>
+void pack_rows(const Rows* parts, int64_t count, Packed* out) {
+  const int64_t n = out->n, k = out->k, nt = tiles(n), ng = groups(k);
+#pragma omp parallel for schedule(static)
+  for (int64_t t = 0; t < nt; t++) {
+    const W* rows[TILE] = {};
+    int64_t first = 0;
+    for (const Rows* part = parts; part < parts + count; first += part++->n) {
+      for (int64_t j = 0; j < TILE; j++) {
+        const int64_t row = t * TILE + j - first;
+        if (row >= 0 && row < part->n) rows[j] = (const W*)part->weight + row * k;
+      }
+    }
+    if (out->precision == F32) {
+      pack_words<W, float>(rows, k, (uint32_t*)out->weights + t * k * TILE);
+    } else if (out->precision == BF16) {
+      pack_words<W, uint16_t>(rows, k, (uint32_t*)out->weights + t * ((k + 1) / 2) * TILE);
+    } else {
+      uint8_t* to = (uint8_t*)out->weights + t * ng * GROUP * TILE;
+      for (int64_t j = 0; j < TILE; j++) pack_int8(rows[j], k, to + j * 4, out->scales + t * ng * TILE + j);
     }
   }
+}
+
+void pack(const Rows* parts, int64_t count, int32_t bf16, Packed* out) {
+  return bf16 ? pack_rows<uint16_t>(parts, count, out) : pack_rows<float>(parts, count, out);
+}
+
+// ---- products ----
+
+// Rows of activations that go through a tile together, at most; there are registers for the sums of as many.
+constexpr int64_t MOST_ROWS = 12;
+
+// How many: as even as can be.
+inline int64_t rows_together(int64_t m) {
+  const int64_t blocks = (m + MOST_ROWS - 1) / MOST_ROWS;
+  return (m + blocks - 1) / blocks;
+}
+
+// Rows in blocks, [block][k][rows], so that a tile reads what it broadcasts from one place.
+const float* interleave(const float* x, int64_t m, int64_t k, float* to) {
+  const int64_t most = rows_together(m);
+  if (most == 1) return x;
+#pragma omp parallel for schedule(static) if (m * k > 1 << 15)
+  for (int64_t first = 0; first < m; first += most) {
+    const int64_t rows = m - first < most ? m - first : most;
+    float* block = to + first * k;
+    for (int64_t from = 0; from < k; from += 16)
+      for (int64_t row = 0; row < rows; row++)
+        for (int64_t i = from; i < k && i < from + 16; i++) block[i * rows + row] = x[(first + row) * k + i];
+  }
+  return to;
+}
+
+// Value `i` of each word of f32 or of bf16.
+inline v16 value(u16x32 words, int, float) { return (v16)words; }
+inline v16 value(u16x32 words, int i, uint16_t) { return (v16)(i ? words & 0xffff0000 : words << 16); }
+
+// Adds x [kc, MR] W to y [MR, 32] for one tile of f32 or bf16.
+template <int MR, typename T>
+void tile_float(const float* x, const uint32_t* w, int64_t kc, float* y, int64_t ldy) {
+  constexpr int IN_WORD = sizeof(uint32_t) / sizeof(T);
+  v16 acc[MR][2] = {};
+  const auto add = [&](u16x32 w0, u16x32 w1, int i) {
+    const v16 b0 = value(w0, i, T{}), b1 = value(w1, i, T{});
+    for (int m = 0; m < MR; m++) {
+      acc[m][0] += x[m] * b0;
+      acc[m][1] += x[m] * b1;
+    }
+    x += MR;
+  };
+  int64_t k = 0;
+  for (; k + IN_WORD <= kc; k += IN_WORD, w += TILE)
+    for (int i = 0; i < IN_WORD; i++) add(words(w), words(w + 16), i);
+  if (k < kc) add(words(w), words(w + 16), 0);
   for (int m = 0; m < MR; m++) {
     store(y + m * ldy, load(y + m * ldy) + acc[m][0]);
     store(y + m * ldy + 16, load(y + m * ldy + 16) + acc[m][1]);
   }
 }
 
-template <typename W>
-void rows_float(const float* x, int64_t ldx, int64_t m, const W* w, int64_t kc, float* y, int64_t ldy) {
-  constexpr int MOST = 12;
-  for (int64_t i = 0; i < m; i += MOST) {
-    const float* a = x + i * ldx;
+// The same for all of x [m, k], interleaved, whose inputs from `from` on the weights are.
+template <typename T>
+void rows_float(const float* x, int64_t m, int64_t k, int64_t from, const uint32_t* w, int64_t kc, float* y,
+                int64_t ldy) {
+  const int64_t most = rows_together(m);
+  for (int64_t i = 0; i < m; i += most) {
+    const int64_t rows = m - i < most ? m - i : most;
+    const float* a = x + i * k + from * rows;
     float* to = y + i * ldy;
-    switch (m - i) {
-#define GAUNTLET_CASE(R) case R: tile_float<R, W>(a, ldx, w, kc, to, ldy); break;
+    switch (rows) {
+#define GAUNTLET_CASE(R) case R: tile_float<R, T>(a, w, kc, to, ldy); break;
       GAUNTLET_CASE(1) GAUNTLET_CASE(2) GAUNTLET_CASE(3) GAUNTLET_CASE(4) GAUNTLET_CASE(5) GAUNTLET_CASE(6)
       GAUNTLET_CASE(7) GAUNTLET_CASE(8) GAUNTLET_CASE(9) GAUNTLET_CASE(10) GAUNTLET_CASE(11)
 #undef GAUNTLET_CASE
-      default: tile_float<MOST, W>(a, ldx, w, kc, to, ldy);
+      default: tile_float<MOST_ROWS, T>(a, w, kc, to, ldy);
     }
   }
 }
@@ -145,22 +245,13 @@ struct Quantized {
   int64_t groups, rows;
 };
 
-constexpr int64_t MOST_ROWS = 12;
-
 void quantize_group(const float* x, int64_t count, int8_t* to, int64_t stride, int32_t* sum, float* scale) {
   float padded[GROUP];
   if (count < GROUP) {
     for (int64_t j = 0; j < GROUP; j++) padded[j] = j < count ? x[j] : 0;
     x = padded;
   }
-  v16 most{};
-  for (int64_t j = 0; j < GROUP; j += 16) {
-    const v16 v = load(x + j), a = v < 0 ? -v : v;
-    most = a > most ? a : most;
-  }
-  float largest = most[0];
-  for (int i = 1; i < 16; i++) largest = most[i] > largest ? most[i] : largest;
-  const float inverse = largest > 0 ? 127 / largest : 0;
+  const float largest = magnitude(x), inverse = largest > 0 ? 127 / largest : 0;
   i16 total{};
   for (int64_t j = 0; j < GROUP; j += 16) {
     const v16 scaled = load(x + j) * inverse;
@@ -181,8 +272,7 @@ Quantized quantize(const float* x, int64_t m, int64_t k, void* scratch) {
   q.values = (int8_t*)scratch;
   q.sums = (int32_t*)(q.values + m * q.groups * GROUP);
   q.scales = (float*)(q.sums + m * q.groups);
-  const int64_t blocks = (m + MOST_ROWS - 1) / MOST_ROWS;
-  q.rows = (m + blocks - 1) / blocks;
+  q.rows = rows_together(m);
 #pragma omp parallel for schedule(static) if (m > 4)
   for (int64_t i = 0; i < m; i++) {
     const int64_t first = i / q.rows * q.rows, rows = m - first < q.rows ? m - first : q.rows;
@@ -258,7 +348,10 @@ void rows_int8(const Quantized& q, int64_t m, int64_t g0, int64_t ng, const uint
 void linear(const Packed* p, const float* x, int64_t m, float* y, int32_t add, void* scratch) {
   const int64_t n = p->n, k = p->k, nt = tiles(n);
   Quantized q{};
-  if (p->precision == I8) q = quantize(x, m, k, scratch);
+  if (p->precision == I8)
+    q = quantize(x, m, k, scratch);
+  else
+    x = interleave(x, m, k, (float*)scratch);
   const int64_t chunk = nt / 64 > 1 ? nt / 64 : 1;
 #pragma omp parallel
   {
@@ -297,11 +390,13 @@ void linear(const Packed* p, const float* x, int64_t m, float* y, int32_t add, v
         constexpr int64_t STEP = 256;
         for (int64_t from = 0; from < k; from += STEP) {
           const int64_t some = k - from < STEP ? k - from : STEP;
-          const int64_t at = (t * k + from) * TILE;
-          if (p->precision == BF16)
-            rows_float(x + from, k, m, (const uint16_t*)p->weights + at, some, to, ldy);
-          else
-            rows_float(x + from, k, m, (const float*)p->weights + at, some, to, ldy);
+          if (p->precision == BF16) {
+            const uint32_t* w = (const uint32_t*)p->weights + (t * ((k + 1) / 2) + from / 2) * TILE;
+            rows_float<uint16_t>(x, m, k, from, w, some, to, ldy);
+          } else {
+            const uint32_t* w = (const uint32_t*)p->weights + (t * k + from) * TILE;
+            rows_float<float>(x, m, k, from, w, some, to, ldy);
+          }
         }
       }
       if (edge) {

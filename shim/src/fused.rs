@@ -36,22 +36,39 @@ pub struct PackedLinear {
 }
 
 impl PackedLinear {
-    /// Packs `weight` `[outputs, inputs]` and `bias` `[outputs]`, of any floating kind.
-    pub fn new(weight: &Tensor, bias: Option<&Tensor>, precision: Precision) -> Self {
-        let weight = plain(weight);
-        let (outputs, inputs) = weight.size2().expect("a weight has two dimensions");
+    /// Packs the layer whose weight `[outputs, inputs]` is `parts` `[n, inputs]` one behind the other, of any floating
+    /// kind, and whose bias is `bias` `[outputs]`. Weights that are all bf16 are read as they are, others as `f32`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no part, or parts have different inputs.
+    pub fn new(parts: &[&Tensor], bias: Option<&Tensor>, precision: Precision) -> Self {
+        let half = parts.iter().all(|part| part.kind() == Kind::BFloat16);
+        let kind = if half { Kind::BFloat16 } else { Kind::Float };
+        let parts: Vec<Tensor> = parts.iter().map(|part| plain(part, kind)).collect();
+        let sizes = parts
+            .iter()
+            .map(|part| part.size2().expect("a weight has two dimensions"));
+        let inputs = parts.first().expect("a layer has weights").size()[1];
+        assert!(sizes.clone().all(|(_, i)| i == inputs), "inputs of parts");
+        let outputs: i64 = sizes.map(|(n, _)| n).sum();
         let tiles = (outputs + TILE - 1) / TILE;
         let groups = (inputs + GROUP - 1) / GROUP;
-        let bytes = |count: i64| Tensor::empty([count], (Kind::Uint8, Device::Cpu));
+        let bytes = |count: i64| {
+            let bytes = Tensor::empty([count], (Kind::Uint8, Device::Cpu));
+            #[cfg(target_os = "linux")]
+            crate::filled::want_huge_pages(&bytes);
+            bytes
+        };
         let (weights, scales) = match precision {
             Precision::Float32 => (bytes(tiles * TILE * inputs * 4), None),
-            Precision::BFloat16 => (bytes(tiles * TILE * inputs * 2), None),
+            Precision::BFloat16 => (bytes(tiles * TILE * ((inputs + 1) / 2) * 4), None),
             Precision::Int8 => {
                 let scales = Tensor::empty([tiles * groups * TILE], (Kind::Float, Device::Cpu));
                 (bytes(tiles * TILE * groups * GROUP), Some(scales))
             }
         };
-        let bias = bias.map(plain);
+        let bias = bias.map(|bias| plain(bias, Kind::Float));
         if let Some(bias) = &bias {
             assert_eq!(bias.size(), [outputs], "bias");
         }
@@ -63,7 +80,7 @@ impl PackedLinear {
             scales,
             bias,
         };
-        kernels::pack(&weight, packed.raw());
+        kernels::pack(&parts, half, packed.raw());
         packed
     }
 
@@ -114,7 +131,7 @@ impl PackedLinear {
         let groups = (self.inputs + GROUP - 1) / GROUP;
         let scratch = match self.precision {
             Precision::Int8 => m * groups * (GROUP + 8),
-            _ => 0,
+            _ => m * self.inputs * 4,
         };
         let scratch = Tensor::empty([scratch], (Kind::Uint8, Device::Cpu));
         kernels::linear(self.raw(), x, y, add, &scratch);
@@ -337,13 +354,10 @@ impl PagedCache {
     }
 }
 
-/// Contiguous `f32` on the CPU.
-fn plain(tensor: &Tensor) -> Tensor {
-    tensor
-        .detach()
-        .to_device(Device::Cpu)
-        .to_kind(Kind::Float)
-        .contiguous()
+/// Contiguous on the CPU.
+fn plain(tensor: &Tensor, kind: Kind) -> Tensor {
+    let tensor = tensor.detach().to_device(Device::Cpu);
+    tensor.to_kind(kind).contiguous()
 }
 
 fn check(what: &str, tensor: &Tensor, shape: &[i64]) {
@@ -374,7 +388,7 @@ mod tests {
 
     #[test]
     fn packed_products_are_those_of_libtorch() {
-        for (outputs, inputs) in [(32, 64), (100, 200), (65, 576)] {
+        for (outputs, inputs) in [(32, 64), (100, 200), (65, 576), (40, 261)] {
             let (weight, bias) = (wave(&[outputs, inputs], 0.1), wave(&[outputs], 0.2));
             for m in [1, 3, 6, 13, 40] {
                 let x = wave(&[m, inputs], 0.3);
@@ -385,7 +399,7 @@ mod tests {
                     (Precision::BFloat16, 6e-3),
                     (Precision::Int8, 2e-2),
                 ] {
-                    let packed = PackedLinear::new(&weight, Some(&bias), precision);
+                    let packed = PackedLinear::new(&[&weight], Some(&bias), precision);
                     let mut y = packed.forward(&x);
                     assert!(
                         distance(&y, &exact) < tolerance * size,
@@ -396,6 +410,22 @@ mod tests {
                     assert!(distance(&y, &(&exact * 2.0)) < 2.0 * tolerance * size);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn parts_are_packed_as_one_weight_in_the_kind_they_have() {
+        let weight = wave(&[70, 72], 0.1).to_kind(Kind::BFloat16);
+        let parts: Vec<Tensor> = [(0, 40), (40, 3), (43, 27)]
+            .map(|(from, n)| weight.narrow(0, from, n))
+            .into();
+        let parts: Vec<&Tensor> = parts.iter().collect();
+        let float = weight.to_kind(Kind::Float);
+        for precision in [Precision::Float32, Precision::BFloat16, Precision::Int8] {
+            let whole = PackedLinear::new(&[&float], None, precision);
+            let split = PackedLinear::new(&parts, None, precision);
+            assert_eq!(whole.weights, split.weights, "{precision:?}");
+            assert_eq!(whole.scales, split.scales, "{precision:?}");
         }
     }
 

@@ -20,6 +20,13 @@ pub(crate) struct RawPacked {
     pub bias: *const f32,
 }
 
+/// `gauntlet::Rows`.
+#[repr(C)]
+struct RawRows {
+    weight: *const c_void,
+    outputs: i64,
+}
+
 /// `gauntlet::Heads`.
 #[repr(C)]
 pub(crate) struct RawHeads {
@@ -37,7 +44,7 @@ pub(crate) struct RawCache {
 }
 
 unsafe extern "C" {
-    fn gauntlet_pack(weight: *const f32, packed: *mut RawPacked);
+    fn gauntlet_pack(parts: *const RawRows, count: i64, half: i32, packed: *mut RawPacked);
     fn gauntlet_linear(
         packed: *const RawPacked,
         x: *const f32,
@@ -78,15 +85,23 @@ fn floats(tensor: &Tensor) -> *mut f32 {
     tensor.data_ptr().cast()
 }
 
-pub(crate) fn pack(weight: &Tensor, mut packed: RawPacked) {
-    // SAFETY: `PackedLinear::new`, the only caller, has made `weight` contiguous f32 of [outputs, inputs] and the packed
-    // buffers of the sizes that kernels.h states for them; both outlive the call.
-    unsafe { gauntlet_pack(floats(weight), &mut packed) }
+pub(crate) fn pack(parts: &[Tensor], half: bool, mut packed: RawPacked) {
+    let rows: Vec<RawRows> = parts
+        .iter()
+        .map(|part| RawRows {
+            weight: part.data_ptr(),
+            outputs: part.size()[0],
+        })
+        .collect();
+    // SAFETY: `PackedLinear::new`, the only caller, has made each part contiguous, of bf16 if `half` and of f32 if not, with
+    // as many columns as the layer has inputs and with all its outputs as rows together, and the packed buffers of the
+    // sizes that kernels.h states for them; all outlive the call.
+    unsafe { gauntlet_pack(rows.as_ptr(), rows.len() as i64, half.into(), &mut packed) }
 }
 
 pub(crate) fn linear(packed: RawPacked, x: &Tensor, y: &Tensor, add: bool, scratch: &Tensor) {
     // SAFETY: `PackedLinear::run`, the only caller, has checked x [m, inputs] and y [m, outputs], contiguous f32, and made
-    // `scratch` of m * groups * 72 bytes for int8. The packed buffers live as long as the layer that lent them.
+    // `scratch` of the bytes that kernels.h states. The packed buffers live as long as the layer that lent them.
     unsafe {
         gauntlet_linear(
             &packed,

@@ -63,13 +63,14 @@ impl FusedModel {
         }
         let float = |t: &Tensor| t.detach().to_kind(Kind::Float).contiguous();
         let side_by_side = |parts: &[&Linear]| {
-            let weights: Vec<Tensor> = parts.iter().map(|p| float(&p.merged())).collect();
+            let weights: Vec<Tensor> = parts.iter().map(|p| p.merged()).collect();
+            let weights: Vec<&Tensor> = weights.iter().collect();
             let biases: Vec<Tensor> = parts
                 .iter()
                 .filter_map(|p| p.bias.as_ref().map(float))
                 .collect();
             let bias = (!biases.is_empty()).then(|| Tensor::cat(&biases, 0));
-            PackedLinear::new(&Tensor::cat(&weights, 0), bias.as_ref(), precision)
+            PackedLinear::new(&weights, bias.as_ref(), precision)
         };
         let layers = model
             .layers
@@ -89,7 +90,7 @@ impl FusedModel {
             embed_tokens: model.embed_tokens.detach(),
             layers,
             norm: float(&model.norm),
-            head: PackedLinear::new(&model.lm_head, None, precision),
+            head: PackedLinear::new(&[&model.lm_head], None, precision),
             cos_sin: (float(cos), float(sin)),
             config,
             precision,
