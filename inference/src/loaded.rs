@@ -50,18 +50,21 @@ impl Loaded {
     /// verdicts.
     pub fn open_model(spec: &str, device_name: &str) -> Result<Self> {
         let device = checked_device(device_name)?;
-        let pretrained = Pretrained::open(spec).map_err(UsageError::new)?;
+        // Published weights are bf16, and the fused decoder multiplies them as they are.
+        let kind = |config: &_| match packs(config, device) {
+            true => Kind::BFloat16,
+            false => Kind::Float,
+        };
+        let opened = Pretrained::open_frozen(spec, kind);
+        let (pretrained, weights) = opened.map_err(UsageError::new)?;
         let Some(template) = &pretrained.chat_template else {
             return Err(UsageError::new(format!(
                 "{spec} has no chat template; --model needs a model that was tuned on conversations (-Instruct)"
             ))
             .into());
         };
-        // Published weights are bf16, and the fused decoder multiplies them as they are.
-        let fused = packs(&pretrained.config, device);
-        let kind = if fused { Kind::BFloat16 } else { Kind::Float };
-        let model = Transformer::frozen(&pretrained.config, pretrained.weights(kind)?, device);
-        let rollouts = || match fused {
+        let model = Transformer::frozen(&pretrained.config, weights, device);
+        let rollouts = || match packs(&pretrained.config, device) {
             true => Rollouts::fused(Precision::BFloat16),
             false => Rollouts::trainer(),
         };

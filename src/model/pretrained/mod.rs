@@ -55,51 +55,81 @@ enum Source {
     Gguf(Gguf),
 }
 
+/// All weights by name.
+pub type NamedWeights = Vec<(String, Tensor)>;
+
 impl Pretrained {
     /// Opens a folder, a GGUF file, or the id of a model on the hub.
     pub fn open(spec: &str) -> Result<Self, LoadError> {
-        let path = Path::new(spec);
-        let model = if path.is_dir() {
-            Self::open_folder(path)?
-        } else if path.is_file() {
-            Self::open_gguf(path)?
-        } else if let Some(id) = HubId::parse(spec) {
-            Self::open_folder(&id.folder()?)?
-        } else {
-            return Err(LoadError::NotAModel(spec.to_owned()));
-        };
-        let tokens = model.tokenizer.vocab_size();
-        if tokens as i64 > model.config.vocab_size {
-            return Err(LoadError::TokenizerSize {
-                path: model.path,
-                tokens,
-                embeddings: model.config.vocab_size,
-            });
-        }
-        Ok(model)
+        let opened = Opened::find(spec)?;
+        let tokenizer = opened.tokenizer()?;
+        Ok(opened.with(tokenizer))
     }
 
-    fn open_gguf(path: &Path) -> Result<Self, LoadError> {
+    /// Opens a model and its weights, of the kind that `kind` chooses, to be read but not trained: weights that a folder
+    /// stores in that kind are not copied, so the files must stay as they are. The tokenizer is parsed beside them, which
+    /// takes a good part of a second for a large vocabulary.
+    pub fn open_frozen(
+        spec: &str,
+        kind: impl FnOnce(&ModelConfig) -> Kind,
+    ) -> Result<(Self, NamedWeights), LoadError> {
+        let opened = Opened::find(spec)?;
+        let kind = kind(&opened.config);
+        let (tokenizer, weights) = std::thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| opened.tokenizer());
+            let weights = weights(&opened.source, &opened.path, &opened.config, kind, true);
+            (tokenizer.join().expect("parsing does not panic"), weights)
+        });
+        let tokenizer = tokenizer?;
+        Ok((opened.with(tokenizer), weights?))
+    }
+
+    /// All weights in the order of [`ModelConfig::weight_shapes`], of kind `kind`. Refused beforehand where the system
+    /// has less memory left than they take.
+    pub fn weights(&self, kind: Kind) -> Result<NamedWeights, LoadError> {
+        weights(&self.source, &self.path, &self.config, kind, false)
+    }
+}
+
+/// A model whose tokenizer has not been parsed yet.
+struct Opened {
+    config: ModelConfig,
+    chat_template: Option<ChatTemplate>,
+    path: PathBuf,
+    source: Source,
+}
+
+impl Opened {
+    fn find(spec: &str) -> Result<Self, LoadError> {
+        let path = Path::new(spec);
+        if path.is_dir() {
+            Self::folder(path)
+        } else if path.is_file() {
+            Self::gguf(path)
+        } else if let Some(id) = HubId::parse(spec) {
+            Self::folder(&id.folder()?)
+        } else {
+            Err(LoadError::NotAModel(spec.to_owned()))
+        }
+    }
+
+    fn gguf(path: &Path) -> Result<Self, LoadError> {
         let file = Gguf::open(path)?;
         Ok(Self {
             config: gguf_model::config(&file)?,
-            tokenizer: gguf_tokenizer::tokenizer(&file)?,
             chat_template: gguf_tokenizer::chat_template(&file)?,
             path: path.to_owned(),
             source: Source::Gguf(file),
         })
     }
 
-    fn open_folder(folder: &Path) -> Result<Self, LoadError> {
+    fn folder(folder: &Path) -> Result<Self, LoadError> {
         let path = folder.join("config.json");
         let text = read(
             &path,
             "a model folder has config.json, safetensors and tokenizer.json",
         )?;
         let mut config = published::parse(&text, &path)?;
-        let path = folder.join("tokenizer.json");
-        let text = read(&path, "the fast tokenizer; a slow one alone is not read")?;
-        let tokenizer = Tokenizer::from_json(&text)?;
         if let Some(text) = read_optional(&folder.join("generation_config.json"))? {
             let path = folder.join("generation_config.json");
             let ids = published::ids(&parse_json(&text, &path)?["eos_token_id"]);
@@ -109,36 +139,69 @@ impl Pretrained {
         }
         Ok(Self {
             config,
-            tokenizer,
             chat_template: folder_template(folder)?,
             path: folder.to_owned(),
             source: Source::Folder(Weights::open(folder)?),
         })
     }
 
-    /// All weights in the order of [`ModelConfig::weight_shapes`], of kind `kind`. Refused beforehand where the system
-    /// has less memory left than they take.
-    pub fn weights(&self, kind: Kind) -> Result<Vec<(String, Tensor)>, LoadError> {
-        let shapes = self.config.weight_shapes();
-        let sizes = shapes
-            .iter()
-            .map(|(_, shape)| shape.iter().product::<i64>() as u64);
-        let largest = sizes.clone().max().unwrap_or(0) * 4;
-        let width = kind.elt_size_in_bytes() as u64;
-        check_memory(&self.path, sizes.sum::<u64>() * width + largest)?;
-        shapes
-            .into_iter()
-            .map(|(name, shape)| {
-                let tensor = match &self.source {
-                    Source::Folder(weights) => weights.tensor(&name, &shape, kind)?,
-                    Source::Gguf(file) => {
-                        gguf_model::weight(file, &self.config, &name, &shape, kind)?
-                    }
-                };
-                Ok((name, tensor))
-            })
-            .collect()
+    /// The tokenizer, which must fit the embeddings.
+    fn tokenizer(&self) -> Result<Tokenizer, LoadError> {
+        let tokenizer = match &self.source {
+            Source::Folder(_) => {
+                let path = self.path.join("tokenizer.json");
+                let text = read(&path, "the fast tokenizer; a slow one alone is not read")?;
+                Tokenizer::from_json(&text)?
+            }
+            Source::Gguf(file) => gguf_tokenizer::tokenizer(file)?,
+        };
+        let tokens = tokenizer.vocab_size();
+        if tokens as i64 > self.config.vocab_size {
+            return Err(LoadError::TokenizerSize {
+                path: self.path.clone(),
+                tokens,
+                embeddings: self.config.vocab_size,
+            });
+        }
+        Ok(tokenizer)
     }
+
+    fn with(self, tokenizer: Tokenizer) -> Pretrained {
+        Pretrained {
+            config: self.config,
+            tokenizer,
+            chat_template: self.chat_template,
+            path: self.path,
+            source: self.source,
+        }
+    }
+}
+
+/// See [`Pretrained::weights`] and, for `mapped`, [`Pretrained::open_frozen`].
+fn weights(
+    source: &Source,
+    path: &Path,
+    config: &ModelConfig,
+    kind: Kind,
+    mapped: bool,
+) -> Result<NamedWeights, LoadError> {
+    let shapes = config.weight_shapes();
+    let sizes = shapes
+        .iter()
+        .map(|(_, shape)| shape.iter().product::<i64>() as u64);
+    let largest = sizes.clone().max().unwrap_or(0) * 4;
+    let width = kind.elt_size_in_bytes() as u64;
+    check_memory(path, sizes.sum::<u64>() * width + largest)?;
+    shapes
+        .into_iter()
+        .map(|(name, shape)| {
+            let tensor = match source {
+                Source::Folder(weights) => weights.tensor(&name, &shape, kind, mapped)?,
+                Source::Gguf(file) => gguf_model::weight(file, config, &name, &shape, kind)?,
+            };
+            Ok((name, tensor))
+        })
+        .collect()
 }
 
 impl Pretrained {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gauntlet_shim::read_tensor;
+use gauntlet_shim::{map_tensor, read_tensor};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use tch::{Kind, Tensor};
 
@@ -104,8 +104,15 @@ impl Weights {
         self.files.iter().map(|(_, map)| map.bytes())
     }
 
-    /// A tensor of kind `kind`, which must have this shape.
-    pub fn tensor(&self, name: &str, shape: &[i64], kind: Kind) -> Result<Tensor, LoadError> {
+    /// A tensor of kind `kind`, which must have this shape: in memory of its own, or if `mapped` and stored in that kind
+    /// in the file's.
+    pub fn tensor(
+        &self,
+        name: &str,
+        shape: &[i64],
+        kind: Kind,
+        mapped: bool,
+    ) -> Result<Tensor, LoadError> {
         let wrong = |path: &Path, found: String| LoadError::Weight {
             path: path.to_owned(),
             name: name.to_owned(),
@@ -134,8 +141,13 @@ impl Weights {
                 });
             }
         };
-        let read = read_tensor(map.file(), place.at, found.iter().product(), stored, |_| {});
-        let flat = read.map_err(|source| LoadError::Read {
+        let numel = found.iter().product();
+        let aligned = place.at.is_multiple_of(stored.elt_size_in_bytes() as u64);
+        let flat = match mapped && stored == kind && aligned {
+            true => map_tensor(map.file(), place.at, numel, stored),
+            false => read_tensor(map.file(), place.at, numel, stored, |_| {}),
+        };
+        let flat = flat.map_err(|source| LoadError::Read {
             path: path.clone(),
             source,
         })?;
