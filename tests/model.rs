@@ -177,6 +177,23 @@ fn a_hub_id_without_network_and_cache_is_a_clear_error() {
 }
 
 #[test]
+fn frozen_weights_are_those_that_are_copied_whatever_kind_is_asked_for() {
+    for family in ["llama", "qwen2", "qwen3"] {
+        let folder = folder(family);
+        let spec = folder.path().to_str().unwrap();
+        let model = gauntlet::model::Pretrained::open(spec).unwrap();
+        for kind in [Kind::Float, Kind::BFloat16] {
+            let (opened, frozen) =
+                gauntlet::model::Pretrained::open_frozen(spec, |_| kind).unwrap();
+            assert_eq!(opened.config, model.config);
+            assert_eq!(opened.tokenizer.json(), model.tokenizer.json());
+            assert!(frozen.iter().all(|(_, tensor)| tensor.kind() == kind));
+            assert!(frozen == model.weights(kind).unwrap(), "{family} {kind:?}");
+        }
+    }
+}
+
+#[test]
 fn published_configurations_describe_published_models() {
     // Parameters as the models' own pages count them.
     let config = |text: &str| -> ModelConfig {
