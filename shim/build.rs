@@ -38,7 +38,8 @@ fn main() {
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
 }
 
-/// The fused kernels, once for any processor and on x86-64 once more for AVX-512. LibTorch's OpenMP runs their loops.
+/// The fused kernels, once for any processor and on x86-64 again for AVX-512, without and with
+/// products of bf16. LibTorch's OpenMP runs their loops.
 fn compile_kernels() {
     let target = |name: &str| env::var(name).unwrap_or_default();
     let x86 = target("CARGO_CFG_TARGET_ARCH") == "x86_64";
@@ -60,22 +61,39 @@ fn compile_kernels() {
         }
         build
     };
-    build("kernels").compile("gauntlet_kernels");
+    // A compiler that does not know them makes kernels without.
+    let bf16 = x86
+        && cc::Build::new()
+            .cpp(true)
+            .is_flag_supported("-mavx512bf16")
+            .unwrap_or(false);
+    let mut dispatch = build("kernels");
+    if bf16 {
+        dispatch.define("GAUNTLET_AVX512_BF16", None);
+    }
+    dispatch.compile("gauntlet_kernels");
     build("kernels_base").compile("gauntlet_kernels_base");
-    if x86 {
-        let mut wide = build("kernels_avx512");
-        for extension in [
+    let wide = |file: &str, also: &[&str]| {
+        let mut wide = build(file);
+        let extensions = [
             "avx512f",
             "avx512bw",
             "avx512vl",
             "avx512dq",
             "avx512vnni",
             "fma",
-        ] {
+        ];
+        for extension in extensions.iter().chain(also) {
             wide.flag(format!("-m{extension}"));
         }
         wide.flag_if_supported("-mprefer-vector-width=512");
-        wide.compile("gauntlet_kernels_avx512");
+        wide.compile(&format!("gauntlet_{file}"));
+    };
+    if x86 {
+        wide("kernels_avx512", &[]);
+    }
+    if bf16 {
+        wide("kernels_avx512_bf16", &["avx512bf16"]);
     }
     if linux {
         println!("cargo::rustc-link-lib=dylib=gomp");

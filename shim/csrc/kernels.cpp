@@ -13,7 +13,17 @@ bool wide() {
 }
 #endif
 
+#ifdef GAUNTLET_AVX512_BF16
+bool wide_bf16() {
+  static const bool has = wide() && __builtin_cpu_supports("avx512bf16");
+  return has;
+}
+#endif
+
 const gauntlet::Kernels& kernels() {
+#ifdef GAUNTLET_AVX512_BF16
+  if (wide_bf16()) return gauntlet::kernels_avx512_bf16;
+#endif
 #ifdef GAUNTLET_AVX512
   if (wide()) return gauntlet::kernels_avx512;
 #endif

@@ -46,7 +46,8 @@ struct Heads {
 struct Kernels {
   // Packs `count` parts, the outputs of one behind those of the other.
   void (*pack)(const Rows* parts, int64_t count, int32_t bf16, Packed* packed);
-  // y [m, n] = x [m, k] W^T + bias, or added to y. `scratch` takes the activations in the order they are
+  // y [m, n] = x [m, k] W^T + bias, or added to y. With int8 weights x is rounded to int8, and with bf16 weights to
+  // bf16 where the processor multiplies that; sums are float32. `scratch` takes the activations in the order they are
   // read in: 4 m k bytes, or for int8 72 m ceil(k / 64).
   void (*linear)(const Packed* packed, const float* x, int64_t m, float* y, int32_t add, void* scratch);
   void (*rms_norm)(const float* x, const float* weight, int64_t m, int64_t c, float eps, float* y);
@@ -65,6 +66,9 @@ struct Kernels {
 extern const Kernels kernels_base;
 #ifdef GAUNTLET_AVX512
 extern const Kernels kernels_avx512;
+#endif
+#ifdef GAUNTLET_AVX512_BF16
+extern const Kernels kernels_avx512_bf16;
 #endif
 
 }  // namespace gauntlet

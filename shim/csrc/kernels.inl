@@ -1,6 +1,6 @@
 // Included by one file for each instruction set, which names the namespace. Vectors are GCC's and Clang's vector
-// extension: 16 floats are one register with AVX-512 and several elsewhere. Only int8 products (VNNI) and widening bf16
-// need an instruction by name.
+// extension: 16 floats are one register with AVX-512 and several elsewhere. Only int8 products (VNNI), bf16 products
+// (AVX512_BF16) and widening bf16 need an instruction by name.
 #include <cmath>
 #include <cstring>
 #ifdef __AVX512F__
@@ -190,6 +190,49 @@ const float* interleave(const float* x, int64_t m, int64_t k, float* to) {
   return to;
 }
 
+#ifdef __AVX512BF16__
+// The same in bf16: words of two inputs, [block][k / 2][rows]; the partner of an odd last input is zero.
+const uint32_t* interleave_pairs(const float* x, int64_t m, int64_t k, uint32_t* to) {
+  const int64_t most = rows_together(m), words = (k + 1) / 2;
+#pragma omp parallel for schedule(static) if (m * k > 1 << 15)
+  for (int64_t first = 0; first < m; first += most) {
+    const int64_t rows = m - first < most ? m - first : most;
+    uint32_t* block = to + first * words;
+    for (int64_t from = 0; from < words; from += 16)
+      for (int64_t row = 0; row < rows; row++) {
+        const float* at = x + (first + row) * k + from * 2;
+        float padded[32] = {};
+        if (k - from * 2 < 32) {
+          std::memcpy(padded, at, (k - from * 2) * sizeof(float));
+          at = padded;
+        }
+        uint32_t pairs[16];
+        _mm512_storeu_si512(pairs, (__m512i)_mm512_cvtne2ps_pbh((__m512)load(at + 16), (__m512)load(at)));
+        for (int64_t i = from; i < words && i < from + 16; i++) block[i * rows + row] = pairs[i - from];
+      }
+  }
+  return to;
+}
+
+// Adds x [pairs, MR] W to y [MR, 32] for one tile of bf16, two products a lane.
+template <int MR>
+void tile_pairs(const uint32_t* x, const uint32_t* w, int64_t pairs, float* y, int64_t ldy) {
+  __m512 acc[MR][2] = {};
+  for (int64_t k = 0; k < pairs; k++, w += TILE, x += MR) {
+    const __m512bh w0 = (__m512bh)_mm512_loadu_si512(w), w1 = (__m512bh)_mm512_loadu_si512(w + 16);
+    for (int m = 0; m < MR; m++) {
+      const __m512bh a = (__m512bh)_mm512_set1_epi32((int32_t)x[m]);
+      acc[m][0] = _mm512_dpbf16_ps(acc[m][0], w0, a);
+      acc[m][1] = _mm512_dpbf16_ps(acc[m][1], w1, a);
+    }
+  }
+  for (int m = 0; m < MR; m++) {
+    store(y + m * ldy, load(y + m * ldy) + (v16)acc[m][0]);
+    store(y + m * ldy + 16, load(y + m * ldy + 16) + (v16)acc[m][1]);
+  }
+}
+#endif
+
 // Value `i` of each word of f32 or of bf16.
 inline v16 value(u16x32 words, int, float) { return (v16)words; }
 inline v16 value(u16x32 words, int i, uint16_t) { return (v16)(i ? words & 0xffff0000 : words << 16); }
@@ -217,21 +260,51 @@ void tile_float(const float* x, const uint32_t* w, int64_t kc, float* y, int64_t
   }
 }
 
-// The same for all of x [m, k], interleaved, whose inputs from `from` on the weights are.
+// Products with weights of T in float32.
 template <typename T>
-void rows_float(const float* x, int64_t m, int64_t k, int64_t from, const uint32_t* w, int64_t kc, float* y,
+struct Plain {
+  typedef float X;
+  static constexpr int64_t IN_X = 1;
+  static const X* arrange(const float* x, int64_t m, int64_t k, void* to) { return interleave(x, m, k, (float*)to); }
+  template <int MR>
+  static void tile(const X* x, const uint32_t* w, int64_t kc, float* y, int64_t ldy) {
+    tile_float<MR, T>(x, w, kc, y, ldy);
+  }
+};
+
+#ifdef __AVX512BF16__
+// Products of bf16, activations too.
+struct Bf16 {
+  typedef uint32_t X;
+  static constexpr int64_t IN_X = 2;
+  static const X* arrange(const float* x, int64_t m, int64_t k, void* to) {
+    return interleave_pairs(x, m, k, (uint32_t*)to);
+  }
+  template <int MR>
+  static void tile(const X* x, const uint32_t* w, int64_t kc, float* y, int64_t ldy) {
+    tile_pairs<MR>(x, w, (kc + 1) / 2, y, ldy);
+  }
+};
+#else
+typedef Plain<uint16_t> Bf16;
+#endif
+
+// Adds x W to y for one tile and all of x [m, k], arranged, whose inputs from `from` on the weights are.
+template <typename Products>
+void rows_float(const void* x, int64_t m, int64_t k, int64_t from, const uint32_t* w, int64_t kc, float* y,
                 int64_t ldy) {
-  const int64_t most = rows_together(m);
+  constexpr int64_t IN_X = Products::IN_X;
+  const int64_t most = rows_together(m), length = (k + IN_X - 1) / IN_X;
   for (int64_t i = 0; i < m; i += most) {
     const int64_t rows = m - i < most ? m - i : most;
-    const float* a = x + i * k + from * rows;
+    const typename Products::X* a = (const typename Products::X*)x + i * length + from / IN_X * rows;
     float* to = y + i * ldy;
     switch (rows) {
-#define GAUNTLET_CASE(R) case R: tile_float<R, T>(a, w, kc, to, ldy); break;
+#define GAUNTLET_CASE(R) case R: Products::template tile<R>(a, w, kc, to, ldy); break;
       GAUNTLET_CASE(1) GAUNTLET_CASE(2) GAUNTLET_CASE(3) GAUNTLET_CASE(4) GAUNTLET_CASE(5) GAUNTLET_CASE(6)
       GAUNTLET_CASE(7) GAUNTLET_CASE(8) GAUNTLET_CASE(9) GAUNTLET_CASE(10) GAUNTLET_CASE(11)
 #undef GAUNTLET_CASE
-      default: tile_float<MOST_ROWS, T>(a, w, kc, to, ldy);
+      default: Products::template tile<MOST_ROWS>(a, w, kc, to, ldy);
     }
   }
 }
@@ -348,10 +421,13 @@ void rows_int8(const Quantized& q, int64_t m, int64_t g0, int64_t ng, const uint
 void linear(const Packed* p, const float* x, int64_t m, float* y, int32_t add, void* scratch) {
   const int64_t n = p->n, k = p->k, nt = tiles(n);
   Quantized q{};
+  const void* arranged = nullptr;
   if (p->precision == I8)
     q = quantize(x, m, k, scratch);
+  else if (p->precision == BF16)
+    arranged = Bf16::arrange(x, m, k, scratch);
   else
-    x = interleave(x, m, k, (float*)scratch);
+    arranged = Plain<float>::arrange(x, m, k, scratch);
   const int64_t chunk = nt / 64 > 1 ? nt / 64 : 1;
 #pragma omp parallel
   {
@@ -392,10 +468,10 @@ void linear(const Packed* p, const float* x, int64_t m, float* y, int32_t add, v
           const int64_t some = k - from < STEP ? k - from : STEP;
           if (p->precision == BF16) {
             const uint32_t* w = (const uint32_t*)p->weights + (t * ((k + 1) / 2) + from / 2) * TILE;
-            rows_float<uint16_t>(x, m, k, from, w, some, to, ldy);
+            rows_float<Bf16>(arranged, m, k, from, w, some, to, ldy);
           } else {
             const uint32_t* w = (const uint32_t*)p->weights + (t * k + from) * TILE;
-            rows_float<float>(x, m, k, from, w, some, to, ldy);
+            rows_float<Plain<float>>(arranged, m, k, from, w, some, to, ldy);
           }
         }
       }
