@@ -207,7 +207,8 @@ pub(crate) fn keep_freed_memory() {
     const M_MMAP_MAX: std::ffi::c_int = -4;
     for (parameter, value) in [
         (M_MMAP_MAX, 0),
-        (M_TRIM_THRESHOLD, std::ffi::c_int::MAX),
+        // Never: a large model frees more at once than the largest size that could be said here.
+        (M_TRIM_THRESHOLD, -1),
         (M_TOP_PAD, 64 << 20),
     ] {
         // SAFETY: mallopt takes any two numbers, and locks the arena itself; a value it refuses changes nothing.
