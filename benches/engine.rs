@@ -1,7 +1,9 @@
 //! Speed of the model engine on a published model, one JSON line a measurement:
 //! `cargo bench --bench engine -- MODEL PARTS [ROUNDS]`.
 //!
-//! PARTS are separated by commas; each may be followed by a precision (`decode:int8`), and runs in all of them otherwise.
+//! PARTS are separated by commas. What decodes may be followed by a precision (`decode:int8`), and runs in all of them
+//! otherwise; what trains may be followed by the kind that it computes in (`full:bfloat16`, float32 otherwise), `step` by
+//! both (`step:int8:bfloat16`).
 //!
 //! ```text
 //! floor      what the machine gives: bytes a second read, operations a second in large products
@@ -46,6 +48,23 @@ fn name(precision: Precision) -> String {
     format!("{precision:?}").to_lowercase()
 }
 
+/// What training computes in; float32 unless named.
+fn kind(name: &str) -> anyhow::Result<Kind> {
+    match name {
+        "" | "float32" => Ok(Kind::Float),
+        "bfloat16" => Ok(Kind::BFloat16),
+        other => anyhow::bail!("training computes in float32 or bfloat16, not in {other:?}"),
+    }
+}
+
+/// As `line` names it.
+fn label(kind: Kind) -> &'static str {
+    match kind {
+        Kind::BFloat16 => "bfloat16",
+        _ => "float32",
+    }
+}
+
 fn main() -> anyhow::Result<()> {
     gauntlet_shim::keep_freed_memory();
     // `cargo bench` adds `--bench`.
@@ -61,13 +80,26 @@ fn main() -> anyhow::Result<()> {
     let rounds = rounds.first().map_or(Ok(3), |n| n.parse())?;
     let pretrained = Pretrained::open(model)?;
     for part in parts.split(',') {
-        let (part, only) = part.split_once(':').unwrap_or((part, ""));
+        let mut words = part.split(':');
+        let part = words.next().unwrap_or_default();
+        let only = words.next().unwrap_or_default();
         let precisions = PRECISIONS
             .into_iter()
             .filter(|p| only.is_empty() || only == name(*p));
         match part {
             "floor" => floor(rounds),
-            "full" | "last" | "lora" => train(&load(&pretrained, Kind::Float)?, part, rounds),
+            "full" | "last" | "lora" => {
+                let compute = kind(only)?;
+                // Weights that are trained in bf16 have their masters in float32, as training has them.
+                let stored = if part == "lora" { compute } else { Kind::Float };
+                train(&load(&pretrained, stored)?, part, compute, rounds);
+            }
+            "step" => {
+                let kind = kind(words.next().unwrap_or_default())?;
+                for precision in precisions {
+                    step(&load(&pretrained, kind)?, precision, rounds)?;
+                }
+            }
             _ => {
                 for precision in precisions {
                     let kind = match precision {
@@ -93,9 +125,6 @@ fn load(pretrained: &Pretrained, kind: Kind) -> anyhow::Result<Transformer> {
 
 fn run(model: &Transformer, part: &str, precision: Precision, rounds: usize) -> anyhow::Result<()> {
     let label = name(precision);
-    if part == "step" {
-        return step(model, precision, rounds);
-    }
     let begun = Instant::now();
     let mut engine = Engine::new(FusedModel::new(model, precision)?);
     let seconds = begun.elapsed().as_secs_f64();
@@ -227,11 +256,11 @@ fn adapter(model: &Transformer) -> Transformer {
     let packed = Batching::Packed {
         checkpointing: false,
     };
-    let base = model.share().running(Kind::Float, packed);
+    let base = model.share().running(model.compute_kind(), packed);
     base.with_adapter(lora, weights)
 }
 
-fn train(model: &Transformer, part: &str, rounds: usize) {
+fn train(model: &Transformer, part: &str, compute: Kind, rounds: usize) {
     let trained = if part == "lora" {
         adapter(model)
     } else {
@@ -241,7 +270,7 @@ fn train(model: &Transformer, part: &str, rounds: usize) {
         let weights = model.parameters();
         let shared = weights.iter().map(|(n, t)| (n.clone(), t.detach()));
         Transformer::from_weights(model.config(), shared.collect(), Device::Cpu)
-            .running(Kind::Float, packed)
+            .running(compute, packed)
     };
     let from = if part == "last" { 192 } else { 1 };
     let round = |round| {
@@ -261,7 +290,7 @@ fn train(model: &Transformer, part: &str, rounds: usize) {
         seconds
     };
     let seconds: Vec<f64> = (0..rounds).map(round).collect();
-    line(part, 1.0, "s", &seconds);
+    line(&format!("{part} {}", label(compute)), 1.0, "s", &seconds);
 }
 
 /// A completion of forced length.
@@ -290,7 +319,9 @@ const COMPLETION: usize = 128;
 
 fn step(model: &Transformer, precision: Precision, rounds: usize) -> anyhow::Result<()> {
     let policy = adapter(model);
-    let reference = model.share().running(Kind::Float, policy.batching());
+    let reference = model
+        .share()
+        .running(policy.compute_kind(), policy.batching());
     let mut optimizer = AdamW::new(
         policy.trainable(),
         AdamWOptions {
@@ -366,7 +397,11 @@ fn step(model: &Transformer, precision: Precision, rounds: usize) -> anyhow::Res
             metrics.mismatch / metrics.tokens as f64
         );
     }
-    let label = name(precision);
+    // Named by what trains where that is not float32, else by what decodes.
+    let label = match policy.compute_kind() {
+        Kind::BFloat16 => format!("{} trained in bf16", name(precision)),
+        _ => name(precision),
+    };
     line(&format!("step {label}"), 1.0, "s", &whole);
     for (what, seconds) in [
         "pack",

@@ -2,9 +2,10 @@
 # Measures the engine, transformers (with PEFT) and llama.cpp on one model, in turn, and prints the ratios:
 #   benches/peers.sh MODEL_FOLDER [PARTS [GGUF..]]
 # MODEL_FOLDER is a Hugging Face folder; PARTS are those of benches/engine.rs; each GGUF is run by llama.cpp for decode
-# and prefill. The peers live in the user's cache folder, made at the first run: transformers in a virtual environment,
-# llama.cpp out of PyPI's llama-cpp-python source package. ROUNDS=n takes each measurement n times within a turn (2), TURNS=n
-# turns (2), THREADS=n threads (2), MEASURE="cmd" runs each measurement under a command of yours.
+# and prefill. The peers live in the user's cache folder, made at the first run: transformers in a virtual environment, on
+# the Python torch that `cargo xtask setup` made, llama.cpp out of PyPI's llama-cpp-python source package. ROUNDS=n takes
+# each measurement n times within a turn (2), TURNS=n turns (2), THREADS=n threads (2), MEASURE="cmd" runs each measurement
+# under a command of yours.
 set -euo pipefail
 model=${1:?usage: benches/peers.sh MODEL_FOLDER [PARTS [GGUF..]]}
 parts=${2:-floor,decode,prefill,group,full,last,lora,step}
@@ -14,10 +15,10 @@ peers=${GAUNTLET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/gauntlet}/peers
 venv=$peers/venv
 export OMP_NUM_THREADS=${THREADS:-2}
 
+# PyPI's torch asks for CUDA's libraries; this is the same without.
+export PYTHONPATH=$peers/../python-torch
 if ! "$venv/bin/python" -c "import torch, transformers, peft" 2>/dev/null; then
   python3 -m venv "$venv"
-  # PyPI's torch asks for CUDA's libraries, gigabytes that a CPU does not need.
-  "$venv/bin/pip" install --quiet --no-deps torch==2.13.0
   "$venv/bin/pip" install --quiet filelock fsspec jinja2 networkx sympy typing-extensions numpy transformers gguf
   "$venv/bin/pip" install --quiet --no-deps peft accelerate psutil
 fi
@@ -42,7 +43,12 @@ cargo bench --bench engine --no-run
 results=$(mktemp)
 for _ in $(seq "${TURNS:-2}"); do
   for part in ${parts//,/ }; do
-    ${MEASURE:-} cargo bench --quiet --bench engine -- "$model" "$part" "${ROUNDS:-2}"
+    ours=$part
+    case $part in
+      # What trains does so in both kinds, as its peers do.
+      full | last | lora) ours="$part:float32 $part:bfloat16" ;;
+    esac
+    for own in $ours; do ${MEASURE:-} cargo bench --quiet --bench engine -- "$model" "$own" "${ROUNDS:-2}"; done
     [ "${part%%:*}" = floor ] && continue
     for dtype in float32 bfloat16; do
       ${MEASURE:-} "$venv/bin/python" -W ignore benches/peers.py "$model" "$part" "$dtype" "${ROUNDS:-2}"
