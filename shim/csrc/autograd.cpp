@@ -14,15 +14,34 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-const float* data(const Tensor& t) { return t.const_data_ptr<float>(); }
-float* fill(Tensor& t) { return t.mutable_data_ptr<float>(); }
+template <typename T>
+const T* data(const Tensor& t) {
+  return static_cast<const T*>(t.const_data_ptr());
+}
+template <typename T>
+T* fill(Tensor& t) {
+  return static_cast<T*>(t.mutable_data_ptr());
+}
+
+// Calls `f` with the kernels for activations of the kind of `x`, and with a value of what they are stored as.
+template <typename F>
+void by_kind(const Tensor& x, F f) {
+  const gauntlet::AllTrainKernels& kernels = gauntlet::train_kernels();
+  if (x.scalar_type() == at::kBFloat16)
+    f(kernels.bf16, uint16_t{});
+  else
+    f(kernels.f32, float{});
+}
 
 struct RmsNorm : Function<RmsNorm> {
   static Tensor forward(AutogradContext* ctx, const Tensor& input, const Tensor& weight, double eps) {
     const Tensor x = input.contiguous();
     const int64_t c = weight.numel(), m = x.numel() / c;
-    Tensor y = at::empty_like(x), inverse = at::empty({m}, x.options());
-    gauntlet::train_kernels().rms_norm(data(x), data(weight), m, c, (float)eps, fill(y), fill(inverse));
+    Tensor y = at::empty_like(x), inverse = at::empty({m}, weight.options());
+    by_kind(x, [&](const auto& kernels, auto kind) {
+      using T = decltype(kind);
+      kernels.rms_norm(data<T>(x), data<float>(weight), m, c, (float)eps, fill<T>(y), fill<float>(inverse));
+    });
     ctx->save_for_backward({x, weight, inverse});
     return y;
   }
@@ -33,8 +52,11 @@ struct RmsNorm : Function<RmsNorm> {
     const int64_t c = weight.numel(), m = x.numel() / c;
     Tensor dx = at::empty_like(x), dweight;
     if (ctx->needs_input_grad(1)) dweight = at::empty_like(weight);
-    gauntlet::train_kernels().rms_norm_backward(data(x), data(weight), data(inverse), data(dy), m, c, fill(dx),
-                                                dweight.defined() ? fill(dweight) : nullptr);
+    by_kind(x, [&](const auto& kernels, auto kind) {
+      using T = decltype(kind);
+      kernels.rms_norm_backward(data<T>(x), data<float>(weight), data<float>(inverse), data<T>(dy), m, c, fill<T>(dx),
+                                dweight.defined() ? fill<float>(dweight) : nullptr);
+    });
     return {dx, dweight, Tensor()};
   }
 };
@@ -43,7 +65,10 @@ struct SwiGlu : Function<SwiGlu> {
   static Tensor forward(AutogradContext* ctx, const Tensor& gate_in, const Tensor& up_in) {
     const Tensor gate = gate_in.contiguous(), up = up_in.contiguous();
     Tensor y = at::empty_like(gate);
-    gauntlet::train_kernels().swiglu(data(gate), data(up), gate.numel(), fill(y));
+    by_kind(gate, [&](const auto& kernels, auto kind) {
+      using T = decltype(kind);
+      kernels.swiglu(data<T>(gate), data<T>(up), gate.numel(), fill<T>(y));
+    });
     ctx->save_for_backward({gate, up});
     return y;
   }
@@ -52,7 +77,10 @@ struct SwiGlu : Function<SwiGlu> {
     const auto saved = ctx->get_saved_variables();
     const Tensor &gate = saved[0], &up = saved[1], dy = grads[0].contiguous();
     Tensor dgate = at::empty_like(gate), dup = at::empty_like(up);
-    gauntlet::train_kernels().swiglu_backward(data(gate), data(up), data(dy), gate.numel(), fill(dgate), fill(dup));
+    by_kind(gate, [&](const auto& kernels, auto kind) {
+      using T = decltype(kind);
+      kernels.swiglu_backward(data<T>(gate), data<T>(up), data<T>(dy), gate.numel(), fill<T>(dgate), fill<T>(dup));
+    });
     return {dgate, dup};
   }
 };
@@ -60,8 +88,11 @@ struct SwiGlu : Function<SwiGlu> {
 Tensor turned(const Tensor& x, const Tensor& cos, const Tensor& sin, bool back) {
   const int64_t width = cos.size(-1), heads = x.size(-2), tokens = x.numel() / (heads * width);
   Tensor y = at::empty_like(x);
-  gauntlet::train_kernels().rotate(data(x), data(cos), data(sin), tokens, cos.numel() / width, heads, width, back,
-                                   fill(y));
+  by_kind(x, [&](const auto& kernels, auto kind) {
+    using T = decltype(kind);
+    kernels.rotate(data<T>(x), data<float>(cos), data<float>(sin), tokens, cos.numel() / width, heads, width, back,
+                   fill<T>(y));
+  });
   return y;
 }
 

@@ -63,7 +63,7 @@ void gauntlet_attend(const float* qkv, const gauntlet::Heads* heads, int64_t m, 
 
 namespace gauntlet {
 
-const TrainKernels& train_kernels() {
+const AllTrainKernels& train_kernels() {
 #ifdef GAUNTLET_AVX512
   if (wide()) return train_avx512;
 #endif

@@ -36,6 +36,15 @@ inline v16 load(const uint16_t* p) {
 inline u16x32 words(const uint32_t* p) { return *(const u16x32u*)p; }
 inline v16 splat(float x) { return x - (v16){}; }
 
+inline void store(uint16_t* p, v16 v) {
+  const u16x32 bits = (u16x32)v, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const u16x32 halves = v == v ? rounded : (bits >> 16) | 64;  // NaN stays NaN
+#ifdef __AVX512F__
+  _mm256_storeu_si256((__m256i*)p, _mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)halves));
+#else
+  *(h16u*)p = __builtin_convertvector(halves, h16);
+#endif
+}
 inline uint16_t to_bf16(float x) {
   uint32_t bits;
   std::memcpy(&bits, &x, 4);

@@ -11,10 +11,11 @@ constexpr int64_t WORTH_THREADS = 1 << 14;
 // Parts that the rows of a sum over rows are split into.
 constexpr int64_t PARTS = 32;
 
-void train_rms_norm(const float* x, const float* weight, int64_t m, int64_t c, float eps, float* y, float* inverse) {
+template <typename T>
+void train_rms_norm(const T* x, const float* weight, int64_t m, int64_t c, float eps, T* y, float* inverse) {
 #pragma omp parallel for schedule(static) if (m * c > WORTH_THREADS)
   for (int64_t i = 0; i < m; i++) {
-    const float* row = x + i * c;
+    const T* row = x + i * c;
     v16 squares = {};
     for (int64_t j = 0; j < c; j += 16) squares += load(row + j) * load(row + j);
     const float scale = 1.0f / std::sqrt(sum(squares) / (float)c + eps);
@@ -24,14 +25,15 @@ void train_rms_norm(const float* x, const float* weight, int64_t m, int64_t c, f
 }
 
 // With n = x * inverse and g = dy * weight: dx = inverse * (g - n * mean(g * n)), dweight = sum over rows of dy * n.
-void train_rms_norm_backward(const float* x, const float* weight, const float* inverse, const float* dy, int64_t m,
-                             int64_t c, float* dx, float* dweight) {
+template <typename T>
+void train_rms_norm_backward(const T* x, const float* weight, const float* inverse, const T* dy, int64_t m, int64_t c,
+                             T* dx, float* dweight) {
   std::vector<float> partial(dweight ? PARTS * c : 0, 0.0f);
 #pragma omp parallel for schedule(static) if (m * c > WORTH_THREADS)
   for (int64_t part = 0; part < PARTS; part++) {
     float* mine = dweight ? partial.data() + part * c : nullptr;
     for (int64_t i = m * part / PARTS; i < m * (part + 1) / PARTS; i++) {
-      const float *row = x + i * c, *g = dy + i * c;
+      const T *row = x + i * c, *g = dy + i * c;
       const float scale = inverse[i];
       v16 dots = {};
       for (int64_t j = 0; j < c; j += 16) dots += load(g + j) * load(weight + j) * load(row + j);
@@ -53,7 +55,8 @@ void train_rms_norm_backward(const float* x, const float* weight, const float* i
 
 inline v16 sigmoid16(v16 x) { return 1.0f / (1.0f + exp16(-x)); }
 
-void train_swiglu(const float* gate, const float* up, int64_t n, float* y) {
+template <typename T>
+void train_swiglu(const T* gate, const T* up, int64_t n, T* y) {
 #pragma omp parallel for schedule(static) if (n > WORTH_THREADS)
   for (int64_t i = 0; i < n; i += 16) {
     const v16 g = load(gate + i);
@@ -61,7 +64,8 @@ void train_swiglu(const float* gate, const float* up, int64_t n, float* y) {
   }
 }
 
-void train_swiglu_backward(const float* gate, const float* up, const float* dy, int64_t n, float* dgate, float* dup) {
+template <typename T>
+void train_swiglu_backward(const T* gate, const T* up, const T* dy, int64_t n, T* dgate, T* dup) {
 #pragma omp parallel for schedule(static) if (n > WORTH_THREADS)
   for (int64_t i = 0; i < n; i += 16) {
     const v16 g = load(gate + i), s = sigmoid16(g), d = load(dy + i);
@@ -70,15 +74,16 @@ void train_swiglu_backward(const float* gate, const float* up, const float* dy, 
   }
 }
 
-void train_rotate(const float* x, const float* cos, const float* sin, int64_t tokens, int64_t rows, int64_t heads,
-                  int64_t width, int32_t back, float* y) {
+template <typename T>
+void train_rotate(const T* x, const float* cos, const float* sin, int64_t tokens, int64_t rows, int64_t heads,
+                  int64_t width, int32_t back, T* y) {
   const int64_t half = width / 2;
 #pragma omp parallel for schedule(static) if (tokens * heads * width > WORTH_THREADS)
   for (int64_t t = 0; t < tokens; t++) {
     const float *c = cos + t % rows * width, *s = sin + t % rows * width;
     for (int64_t h = 0; h < heads; h++) {
-      const float* from = x + (t * heads + h) * width;
-      float* to = y + (t * heads + h) * width;
+      const T* from = x + (t * heads + h) * width;
+      T* to = y + (t * heads + h) * width;
       for (int64_t j = 0; j < half; j += 16) {
         const v16 a = load(from + j), b = load(from + half + j);
         const v16 first = load(s + j), second = load(s + half + j);
@@ -94,9 +99,12 @@ void train_rotate(const float* x, const float* cos, const float* sin, int64_t to
   }
 }
 
+template <typename T>
+constexpr TrainKernels<T> of = {train_rms_norm<T>, train_rms_norm_backward<T>, train_swiglu<T>, train_swiglu_backward<T>,
+                                train_rotate<T>};
+
 }  // namespace
 
-extern const TrainKernels GAUNTLET_TRAIN = {train_rms_norm, train_rms_norm_backward, train_swiglu,
-                                            train_swiglu_backward, train_rotate};
+extern const AllTrainKernels GAUNTLET_TRAIN = {of<float>, of<uint16_t>};
 
 }  // namespace gauntlet

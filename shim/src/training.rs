@@ -1,7 +1,8 @@
 //! Fused kernels with a backward: one pass over memory where a composition of libtorch's own operators takes several.
 //!
-//! They take `f32` tensors of the CPU whose last dimension is a multiple of [`LANES`], which [`fits`] tells; for all others
-//! compose the same from libtorch's operators. Sums do not depend on the number of threads.
+//! They take activations of `f32` or bf16 on the CPU whose last dimension is a multiple of [`LANES`], which [`fits`] tells;
+//! for all others compose the same from libtorch's operators. Weights and tables are `f32`, and so is all that is computed.
+//! Sums do not depend on the number of threads.
 
 use tch::{Device, Kind, Tensor};
 
@@ -12,10 +13,17 @@ pub const LANES: i64 = 16;
 
 /// Whether the kernels take `x`, of which rows of `width` are normed or halves of `width` are turned.
 pub fn fits(x: &Tensor, width: i64) -> bool {
-    x.kind() == Kind::Float && x.device() == Device::Cpu && width % LANES == 0
+    matches!(x.kind(), Kind::Float | Kind::BFloat16)
+        && x.device() == Device::Cpu
+        && width % LANES == 0
 }
 
-/// RMSNorm of `x` `[.., c]` by `weight` `[c]` (Zhang and Sennrich 2019): `x / sqrt(mean(x^2) + eps) * weight`.
+/// The same of a weight or a table.
+fn fits_as_f32(x: &Tensor, width: i64) -> bool {
+    x.kind() == Kind::Float && fits(x, width)
+}
+
+/// RMSNorm of `x` `[.., c]` by `weight` `[c]` in `f32` (Zhang and Sennrich 2019): `x / sqrt(mean(x^2) + eps) * weight`.
 ///
 /// # Panics
 ///
@@ -27,24 +35,25 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
         Some(&width),
         "x has rows as long as weight"
     );
-    assert!(fits(x, width) && fits(weight, width) && weight.is_contiguous());
+    assert!(fits(x, width) && fits_as_f32(weight, width) && weight.is_contiguous());
     ffi::train_rms_norm(x, weight, eps)
 }
 
-/// `silu(gate) * up` (Shazeer 2020), of one shape.
+/// `silu(gate) * up` (Shazeer 2020), of one shape and kind.
 ///
 /// # Panics
 ///
-/// If the shapes differ, or the kernels do not take them.
+/// If shapes or kinds differ, or the kernels do not take them.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Tensor {
     let width = gate.size().last().copied().unwrap_or(1);
     assert_eq!(gate.size(), up.size(), "gate and up have one shape");
+    assert_eq!(gate.kind(), up.kind(), "gate and up have one kind");
     assert!(fits(gate, width) && fits(up, width));
     ffi::train_swiglu(gate, up)
 }
 
 /// Rotary positions (Su et al. 2021) for `x` `[B, T, H, D]`: `x * cos + (-x2, x1) * sin`, with x1 and x2 the halves of a
-/// head. The tables are `[T, D]`, or `[B, T, D]` in any shape with as many values; they get no gradient.
+/// head. The tables, in `f32`, are `[T, D]`, or `[B, T, D]` in any shape with as many values; they get no gradient.
 ///
 /// # Panics
 ///
@@ -62,7 +71,7 @@ pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
         rows == t || rows == b * t,
         "{rows} rows for {b} x {t} tokens"
     );
-    assert!(d % 2 == 0 && fits(x, d / 2) && fits(cos, d) && fits(sin, d));
+    assert!(d % 2 == 0 && fits(x, d / 2) && fits_as_f32(cos, d) && fits_as_f32(sin, d));
     ffi::train_rotate(x, cos, sin)
 }
 
@@ -156,6 +165,67 @@ mod tests {
             |t| rotate(&t[0], &t[1], &t[2]),
             |t| composed(t, [2, 5, 1, 64]),
         );
+    }
+
+    /// In bf16 values and gradients are those of `f32` for the same inputs, rounded. `activations` of the inputs are bf16.
+    fn rounds(inputs: &[Tensor], activations: usize, fused: impl Fn(&[Tensor]) -> Tensor) {
+        let tracked = |t: &Tensor, kind: Kind| {
+            let t = t.detach().to_kind(Kind::BFloat16).to_kind(kind);
+            t.set_requires_grad(true)
+        };
+        let run = |kind: Kind| {
+            let kinds = |index| {
+                if index < activations {
+                    kind
+                } else {
+                    Kind::Float
+                }
+            };
+            let inputs: Vec<Tensor> = (0..inputs.len())
+                .map(|index| tracked(&inputs[index], kinds(index)))
+                .collect();
+            let y = fused(&inputs);
+            assert_eq!(y.kind(), kind);
+            let slope = Tensor::arange(y.numel() as i64, (Kind::Float, Device::Cpu)).sin();
+            let slope = slope
+                .to_kind(Kind::BFloat16)
+                .to_kind(kind)
+                .view(&y.size()[..]);
+            (&y * slope).sum(Kind::Float).backward();
+            let mut results = vec![y.detach()];
+            results.extend(inputs.iter().map(Tensor::grad).filter(Tensor::defined));
+            results
+        };
+        let (exact, halves) = (run(Kind::Float), run(Kind::BFloat16));
+        assert_eq!(exact.len(), halves.len());
+        for (exact, half) in exact.iter().zip(&halves) {
+            let close = half.allclose(&exact.to_kind(half.kind()), 1.0 / 128.0, 1e-6, false);
+            assert!(close, "{half} of {exact}");
+        }
+    }
+
+    #[test]
+    fn in_bf16_only_what_is_stored_is_rounded() {
+        rounds(&[random(&[7, 48]), random(&[48])], 1, |t| {
+            rms_norm(&t[0], &t[1], 1e-5)
+        });
+        rounds(&[random(&[5, 32]), random(&[5, 32])], 2, |t| {
+            swiglu(&t[0], &t[1])
+        });
+        let tables = [random(&[6, 32]), random(&[6, 32])];
+        rounds(&[random(&[2, 6, 3, 32])], 1, |t| {
+            rotate(&t[0], &tables[0].detach(), &tables[1].detach())
+        });
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_so_in_bf16() {
+        let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0].repeat(8);
+        let up = Tensor::from_slice(&values).to_kind(Kind::BFloat16);
+        let y = swiglu(&up.ones_like(), &up).to_kind(Kind::Float);
+        let y: Vec<f32> = Vec::try_from(&y).unwrap();
+        assert!(y[0].is_nan() && y[1] == f32::INFINITY && y[2] == f32::NEG_INFINITY);
+        assert!((y[3] - 0.731).abs() < 0.004);
     }
 
     #[test]

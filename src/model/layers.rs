@@ -145,8 +145,8 @@ impl Attention<'_> {
     }
 }
 
-/// Applies rotary positions to heads `x` `[B, T, H, D]`; the result is `[B, H, T, D]`. The tables are `[T, D]`, or
-/// `[B, 1, T, D]` where rows stand at positions of their own.
+/// Applies rotary positions to heads `x` `[B, T, H, D]`; the result is `[B, H, T, D]`. The tables, in `f32`, are `[T, D]`,
+/// or `[B, 1, T, D]` where rows stand at positions of their own.
 pub(super) fn rotate(x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Tensor {
     let half = x.size()[3] / 2;
     if training::fits(x, half) {
@@ -157,16 +157,16 @@ pub(super) fn rotate(x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Tensor {
         &[x.i((.., .., .., half..)).neg(), x.i((.., .., .., ..half))],
         3,
     );
-    x * cos + rotated * sin
+    let kind = x.kind();
+    x * cast(cos, kind) + rotated * cast(sin, kind)
 }
 
 /// RMSNorm of `x` `[.., C]` by `weight` `[C]` (Zhang and Sennrich 2019).
 pub(super) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
-    let weight = cast(weight, x.kind());
     let width = weight.size();
     match training::fits(x, width[0]) {
-        true => training::rms_norm(x, &weight, eps),
-        false => x.rms_norm(width, Some(&weight), eps),
+        true => training::rms_norm(x, &cast(weight, Kind::Float), eps),
+        false => x.rms_norm(width, Some(&cast(weight, x.kind())), eps),
     }
 }
 

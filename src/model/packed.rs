@@ -82,9 +82,27 @@ impl Packed {
         }
     }
 
-    /// The scored rows `[M, C]` of hidden states `[1, T, C]`.
-    fn scored(&self, hidden: &Tensor) -> Tensor {
-        hidden.squeeze_dim(0).index_select(0, &self.at)
+    /// The scored rows `[M, n]` of `x` `[1, T, n]`.
+    fn scored(&self, x: &Tensor) -> Tensor {
+        x.squeeze_dim(0).index_select(0, &self.at)
+    }
+
+    /// Block `index` of `model`. What the last one makes of positions that are not scored nobody reads, so it goes on
+    /// with the scored rows `[M, C]` behind its attention.
+    fn block(
+        &self,
+        model: &Transformer,
+        index: usize,
+        hidden: Tensor,
+        rotary: &(Tensor, Tensor),
+    ) -> Tensor {
+        let layer = &model.layers[index];
+        let attention = Attention::Packed(&self.segments);
+        if index + 1 < model.layers.len() {
+            return model.block(layer, hidden, rotary, attention);
+        }
+        let attended = model.attend(layer, &hidden, rotary, attention);
+        model.after_attention(layer, self.scored(&hidden), &self.scored(&attended))
     }
 }
 
@@ -132,12 +150,10 @@ pub fn scored_hidden(model: &Transformer, spans: &[Span]) -> (Tensor, Tensor) {
     let packed = Packed::new(model, spans);
     let rotary = model.rotary_at(&packed.positions);
     let mut hidden = model.embed(&packed.tokens);
-    for layer in &model.layers {
-        let attention = Attention::Packed(&packed.segments);
-        hidden = model.block(layer, hidden, &rotary, attention);
+    for index in 0..model.layers.len() {
+        hidden = packed.block(model, index, hidden, &rotary);
     }
-    let rows = packed.scored(&hidden);
-    (model.final_norm(&rows), packed.targets)
+    (model.final_norm(&hidden), packed.targets)
 }
 
 /// What a loss makes of a chunk of the scored positions: logits `[m, V]`, their targets `[m]`, and which of the M
@@ -159,24 +175,21 @@ pub fn backward(model: &Transformer, spans: &[Span], checkpointing: bool, loss: 
 fn backward_by_block(model: &Transformer, spans: &[Span], loss: &mut ChunkLoss) {
     let packed = Packed::new(model, spans);
     let rotary = model.rotary_at(&packed.positions);
-    let block = |layer, hidden| {
-        let attention = Attention::Packed(&packed.segments);
-        model.block(layer, hidden, &rotary, attention)
-    };
+    let block = |index, hidden| packed.block(model, index, hidden, &rotary);
     let mut inputs = Vec::with_capacity(model.layers.len());
     let mut hidden = no_grad(|| model.embed(&packed.tokens));
-    for layer in &model.layers {
+    for index in 0..model.layers.len() {
         inputs.push(hidden.shallow_clone());
-        hidden = no_grad(|| block(layer, hidden));
+        hidden = no_grad(|| block(index, hidden));
     }
     let leaf = hidden.detach().set_requires_grad(true);
-    let rows = model.final_norm(&packed.scored(&leaf));
+    let rows = model.final_norm(&leaf);
     let gradient = head_backward(model, &rows, &packed.targets, loss);
     hand_on(&rows, &gradient);
     let mut gradient = leaf.grad();
-    for (layer, input) in model.layers.iter().zip(inputs).rev() {
+    for (index, input) in inputs.into_iter().enumerate().rev() {
         let leaf = input.detach().set_requires_grad(true);
-        hand_on(&block(layer, leaf.shallow_clone()), &gradient);
+        hand_on(&block(index, leaf.shallow_clone()), &gradient);
         gradient = leaf.grad();
     }
     let embedded = model.embed(&packed.tokens);
@@ -201,7 +214,7 @@ fn head_backward(
     for (start, length) in chunks(targets.size()[0]) {
         let chunk = |t: &Tensor| t.narrow(0, start, length);
         let rows = chunk(&hidden);
-        let logits = no_grad(|| model.logits(&rows).to_kind(Kind::Float));
+        let logits = no_grad(|| rows.linear(&frozen, None::<Tensor>).to_kind(Kind::Float));
         let logits = logits.set_requires_grad(true);
         let range = start as usize..(start + length) as usize;
         loss(&logits, &chunk(targets), range).backward();

@@ -337,10 +337,8 @@ impl Transformer {
     /// so no real position sees it.
     pub fn forward(&self, tokens: &Tensor) -> Tensor {
         let time = tokens.size()[1];
-        let rotary = (
-            cast(&self.cos_sin.0.narrow(0, 0, time), self.compute),
-            cast(&self.cos_sin.1.narrow(0, 0, time), self.compute),
-        );
+        let (cos, sin) = &self.cos_sin;
+        let rotary = (cos.narrow(0, 0, time), sin.narrow(0, 0, time));
         let mut hidden = self.embed(tokens);
         for layer in &self.layers {
             hidden = self.block(layer, hidden, &rotary, Attention::Causal);
@@ -368,12 +366,12 @@ impl Transformer {
         self.final_norm(&hidden)
     }
 
-    /// Rotary tables at `positions` `[B, T]`, each `[B, 1, T, D]`, to broadcast over heads.
+    /// Rotary tables at `positions` `[B, T]`, each `[B, 1, T, D]` in `f32`, to broadcast over heads.
     pub(super) fn rotary_at(&self, positions: &Tensor) -> (Tensor, Tensor) {
         let table = |t: &Tensor| {
             let (b, n) = positions.size2().expect("positions have two dimensions");
             let rows = t.index_select(0, &positions.view([-1]));
-            cast(&rows.view([b, 1, n, self.config.head_dim]), self.compute)
+            rows.view([b, 1, n, self.config.head_dim])
         };
         (table(&self.cos_sin.0), table(&self.cos_sin.1))
     }
@@ -403,10 +401,22 @@ impl Transformer {
         rotary: &(Tensor, Tensor),
         attention: Attention,
     ) -> Tensor {
+        let attended = self.attend(layer, &hidden, rotary, attention);
+        self.after_attention(layer, hidden, &attended)
+    }
+
+    /// What the heads of a block `[B, T, H D]` make of its input `[B, T, C]`.
+    pub(super) fn attend(
+        &self,
+        layer: &Layer,
+        hidden: &Tensor,
+        rotary: &(Tensor, Tensor),
+        attention: Attention,
+    ) -> Tensor {
         let c = &self.config;
         let train = self.train.get();
         let (b, t) = (hidden.size()[0], hidden.size()[1]);
-        let x = self.rms_norm(&hidden, &layer.input_norm);
+        let x = self.rms_norm(hidden, &layer.input_norm);
         let heads =
             |projection: &Linear, n: i64| projection.forward(&x, train).view([b, t, n, c.head_dim]);
         let (q, k) = (
@@ -419,12 +429,23 @@ impl Transformer {
         };
         let (q, k) = (rotate(&q, rotary), rotate(&k, rotary));
         let v = heads(&layer.v_proj, c.num_key_value_heads).transpose(1, 2);
-        let attended = attention.attend(&q, k, v).transpose(1, 2).reshape([
+        attention.attend(&q, k, v).transpose(1, 2).reshape([
             b,
             t,
             c.num_attention_heads * c.head_dim,
-        ]);
-        let hidden = hidden + layer.o_proj.forward(&attended, train);
+        ])
+    }
+
+    /// The rest of a block, which looks at one position at a time: its input `[.., C]` and what the heads made of it
+    /// `[.., H D]`, of any positions.
+    pub(super) fn after_attention(
+        &self,
+        layer: &Layer,
+        hidden: Tensor,
+        attended: &Tensor,
+    ) -> Tensor {
+        let train = self.train.get();
+        let hidden = hidden + layer.o_proj.forward(attended, train);
         let x = self.rms_norm(&hidden, &layer.post_norm);
         let (gate, up) = (&layer.gate_proj, &layer.up_proj);
         let gated = swiglu(&gate.forward(&x, train), &up.forward(&x, train));
