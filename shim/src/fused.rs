@@ -12,7 +12,7 @@ use crate::kernels::{self, RawCache, RawHeads, RawPacked};
 pub enum Precision {
     /// 32-bit floats.
     Float32,
-    /// Brain floats; products are summed in 32 bits.
+    /// Brain floats; activations are rounded to them too where the processor multiplies them. Sums are of 32 bits.
     BFloat16,
     /// 8-bit integers in groups of 64 inputs with a scale; activations are rounded to 8 bits in the same groups.
     Int8,

@@ -64,12 +64,13 @@ def main():
                 out.write(net(torch.tensor([row])).logits[0].float().numpy().tobytes())
     elif command == "greedy":
         net = load(model)
+        # The end token is one among others: it neither stops a completion nor is it kept from being the likeliest.
+        net.generation_config.eos_token_id = None
         answer = []
         for row in given:
             ids = torch.tensor([row])
             out = net.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=int(rest[1]),
-                               min_new_tokens=int(rest[1]), temperature=None, top_p=None, top_k=None,
-                               repetition_penalty=1.0, pad_token_id=0)
+                               temperature=None, top_p=None, top_k=None, repetition_penalty=1.0, pad_token_id=0)
             answer.append(out[0, len(row):].tolist())
     else:
         folder, options = place(model)
