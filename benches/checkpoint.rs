@@ -48,7 +48,9 @@ fn measure(dir: &Path, rounds: usize) -> Result<()> {
         .collect();
     let mut stalls = (Vec::new(), Vec::new());
     let mut writes = (Vec::new(), Vec::new());
-    let (mut warm, mut cold, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+    // Of each kind of load: warm, cold.
+    let mut loads = [MAPPED, OWN].map(|kind| (kind, Vec::new(), Vec::new()));
+    let mut plain = Vec::new();
     for round in 0..rounds {
         let store = Store::create(&dir.join(format!("run{round}")))?;
         let adapter = lora();
@@ -67,11 +69,14 @@ fn measure(dir: &Path, rounds: usize) -> Result<()> {
         writes.1.push(timed(|| run(&mut dd))?.1);
         // A virtual machine may have to ask for memory that nobody used yet, which takes longer than to read: what
         // this load leaves the next one finds, as the peers find what these have left.
-        load(&saved.path)?;
-        warm.push(timed(|| load(&saved.path))?.1);
+        for ((_, load), warm, cold) in &mut loads {
+            load(&saved.path)?;
+            warm.push(timed(|| load(&saved.path))?.1);
+            if drop_caches() {
+                cold.push(timed(|| load(&saved.path))?.1);
+            }
+        }
         if drop_caches() {
-            cold.push(timed(|| load(&saved.path))?.1);
-            drop_caches();
             plain.push(timed(|| run(Command::new("cat").arg(&file)))?.1);
         }
         python(&file, dir)?;
@@ -81,8 +86,10 @@ fn measure(dir: &Path, rounds: usize) -> Result<()> {
     line("stall of its LoRA adapter with moments", &stalls.1);
     line("save", &writes.0);
     line("dd conv=fsync", &writes.1);
-    line("load, warm, hashes checked", &warm);
-    line("load, cold, hashes checked", &cold);
+    for ((what, _), warm, cold) in &loads {
+        line(&format!("{what}, warm, hashes checked"), warm);
+        line(&format!("{what}, cold, hashes checked"), cold);
+    }
     line("cat, cold", &plain);
     Ok(())
 }
@@ -146,8 +153,19 @@ fn request(name: &str, player: PlayerState) -> SaveRequest {
     }
 }
 
-fn load(path: &Path) -> Result<()> {
-    let state = Checkpoint::open(path)?.generator()?.model_state_dict()?;
+type Load = (&'static str, fn(&Path) -> Result<()>);
+
+/// What inference does.
+const MAPPED: Load = ("load", |path| {
+    whole(Checkpoint::open(path)?.generator()?.mapped_state_dict()?)
+});
+
+/// What training does, which will write to the weights.
+const OWN: Load = ("load into memory of its own", |path| {
+    whole(Checkpoint::open(path)?.generator()?.model_state_dict()?)
+});
+
+fn whole(state: Vec<(String, Tensor)>) -> Result<()> {
     ensure!(state.len() == TENSORS as usize);
     Ok(())
 }

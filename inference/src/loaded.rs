@@ -155,10 +155,10 @@ fn models(
     let Some((lora, base)) = lora_of(ours)? else {
         let config = architecture(ours)?;
         ours.check_architecture(&config.weight_shapes())?;
-        let model = Transformer::from_weights(&config, ours.model_state_dict()?, device);
+        let model = Transformer::from_weights(&config, ours.mapped_state_dict()?, device);
         let config = architecture(theirs)?;
         theirs.check_architecture(&Discriminator::weight_shapes(&config))?;
-        let weights = theirs.model_state_dict()?;
+        let weights = theirs.mapped_state_dict()?;
         let discriminator =
             Discriminator::from_weights(&config, weights, device, Arc::clone(encoder));
         return Ok((model, discriminator));
@@ -171,9 +171,9 @@ fn models(
     let frozen = Transformer::frozen(config, pretrained.weights(Kind::Float)?, device);
     let shapes = lora.weight_shapes(config);
     ours.check_architecture(&shapes)?;
-    let model = frozen.with_adapter(lora.clone(), ours.model_state_dict()?);
+    let model = frozen.with_adapter(lora.clone(), ours.mapped_state_dict()?);
     theirs.check_architecture(&Discriminator::with_head(shapes, config))?;
-    let mut weights = theirs.model_state_dict()?;
+    let mut weights = theirs.mapped_state_dict()?;
     let head = weights.split_off(weights.len() - 2);
     let trunk = frozen.with_adapter(lora, weights);
     Ok((

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use tch::{Kind, Tensor};
@@ -31,6 +32,44 @@ impl MappedFile {
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Says whether the bytes will be touched in order, and in large pieces; else the system reads no more than is
+    /// touched. Before the first word it guesses. Nothing depends on it.
+    pub fn expect_order(&self, order: bool) {
+        #[cfg(unix)]
+        let _ = self.0.advise(match order {
+            true => memmap2::Advice::Sequential,
+            false => memmap2::Advice::Random,
+        });
+    }
+
+    /// Reads the bytes of `range`, as far as the file has them, so that touching them afterwards waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` where the system cannot do this (Linux before 5.14), and what it says when the bytes cannot be
+    /// read: touching them would end the process then.
+    pub fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        return populate(&self.0, range);
+        #[cfg(not(target_os = "linux"))]
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "advice on memory")]
+fn populate(map: &memmap2::Mmap, range: Range<usize>) -> io::Result<()> {
+    /// A multiple of any page size in use: madvise begins with whole pages.
+    const ALIGNMENT: usize = 64 << 10;
+    let start = range.start - range.start % ALIGNMENT;
+    let Some(part) = map.get(start..range.end.min(map.len())) else {
+        return Ok(());
+    };
+    let (address, advice) = (part.as_ptr(), rustix::mm::Advice::LinuxPopulateRead);
+    // SAFETY: the range lies within the map, which is borrowed here, and the advice changes no byte of it.
+    unsafe { rustix::mm::madvise(address.cast_mut().cast(), part.len(), advice) }?;
+    Ok(())
 }
 
 #[expect(unsafe_code, reason = "mapping a file is a promise about the file")]
@@ -83,6 +122,21 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn any_part_of_a_map_can_be_read_before_it_is_touched() {
+        let path = std::env::temp_dir().join(format!("populated-{}", std::process::id()));
+        std::fs::write(&path, vec![7; 300_000]).unwrap();
+        let map = MappedFile::open(&path).unwrap();
+        for range in [0..1, 70_000..299_999, 299_999..900_000, 400_000..500_000] {
+            match map.populate(range.clone()) {
+                Ok(()) => {}
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{range:?}"),
+            }
+        }
+        assert!(map.bytes().iter().all(|byte| *byte == 7));
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn a_mapped_tensor_is_the_bytes_of_the_file_and_writing_to_it_leaves_them() {

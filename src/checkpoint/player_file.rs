@@ -137,9 +137,21 @@ impl PlayerFile {
             .map_err(|mismatch: ArchitectureMismatch| mismatch.into())
     }
 
-    /// Reads the weights; the optimizer's state is not touched.
+    /// Reads the weights into memory of their own; the optimizer's state is not touched.
     pub fn model_state_dict(&self) -> Result<Vec<(String, Tensor)>, CheckpointError> {
-        let mut loader = self.file.loader();
+        self.weights(self.file.loader())
+    }
+
+    /// The weights, verified but in the file's memory, as [`PtFile::mapping_loader`] gives them: for who reads them and
+    /// does not train them.
+    pub fn mapped_state_dict(&self) -> Result<Vec<(String, Tensor)>, CheckpointError> {
+        self.weights(self.file.mapping_loader())
+    }
+
+    fn weights<'a>(
+        &'a self,
+        mut loader: Loader<'a>,
+    ) -> Result<Vec<(String, Tensor)>, CheckpointError> {
         self.read(|root| root.key("model_state_dict")?.items())?
             .into_iter()
             .map(|(name, at)| Ok((name.to_string(), self.tensor(&mut loader, &at)?)))

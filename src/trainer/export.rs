@@ -136,7 +136,7 @@ fn merged(
 ) -> Result<Merged, TrainError> {
     let config = config_of(player)?;
     let mut notes = Vec::new();
-    let mut weights = player.model_state_dict()?;
+    let mut weights = player.mapped_state_dict()?;
     if weights.iter().any(|(name, _)| is_head(name)) {
         notes.push("the verdict head has no place in this layout and is left out".to_owned());
         weights.retain(|(name, _)| !is_head(name));
@@ -240,7 +240,7 @@ fn adapter(
         ));
     };
     let base = options.base.clone().unwrap_or(trained_on);
-    let mut weights = player.model_state_dict()?;
+    let mut weights = player.mapped_state_dict()?;
     weights.retain(|(name, _)| !is_head(name));
     write_json(&folder.join("adapter_config.json"), &lora.peft_json(&base))?;
     write_weights(

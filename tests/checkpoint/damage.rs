@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use gauntlet::checkpoint::{Checkpoint, CheckpointError, MANIFEST, Store};
+use tch::{Device, Kind, Tensor};
 
 use super::request;
 
@@ -139,6 +140,36 @@ fn verify_names_every_fault_and_its_entry() {
     assert_eq!(generator.stage_id().unwrap(), 3);
     let error = generator.model_state_dict().unwrap_err().to_string();
     assert!(error.contains("data/1: damaged"), "{error}");
+}
+
+#[test]
+fn damage_anywhere_in_a_mapped_weight_is_noticed_before_it_is_handed_out() {
+    let dir = tempfile::tempdir().unwrap();
+    // Larger than what is read ahead at once, and than what is copied rather than mapped.
+    let weight = Tensor::rand([40, 1 << 18], (Kind::Float, Device::Cpu));
+    let mut state = request("stage_3", 120, Some(0.5));
+    state.players[0].1.model_state_dict = vec![("large".into(), weight)];
+    state.players[0].1.optimizer = None;
+    let checkpoint = Store::create(dir.path()).unwrap().save(state).unwrap().path;
+    let path = checkpoint.join("generator.pt");
+    let read = || {
+        let generator = Checkpoint::open(&checkpoint).unwrap().generator()?;
+        generator.mapped_state_dict()
+    };
+    assert_eq!(read().unwrap()[0].1.size(), [40, 1 << 18]);
+    let bytes = std::fs::read(&path).unwrap();
+    for at in [1 << 20, bytes.len() / 2, bytes.len() - (1 << 20)] {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x10;
+        std::fs::write(&path, damaged).unwrap();
+        let Err(CheckpointError::Damaged { file, entry, .. }) = read() else {
+            panic!("a flip at byte {at} went unnoticed");
+        };
+        assert_eq!(file.file_name(), path.file_name());
+        assert_eq!(entry.as_deref(), Some("data/0"));
+    }
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(read().is_err());
 }
 
 #[test]

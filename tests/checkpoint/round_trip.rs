@@ -93,6 +93,40 @@ fn a_tied_weight_is_written_once_and_read_back_tied() {
 }
 
 #[test]
+fn mapped_tensors_are_the_same_stay_tied_and_leave_the_file_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.pt");
+    // One too small to be mapped, and large ones of several widths.
+    let small = Tensor::rand([5, 7], (Kind::Float, Device::Cpu));
+    let large = Tensor::rand([700, 1000], (Kind::Float, Device::Cpu));
+    let halves = Tensor::rand([3_000_001], (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16);
+    let bools = Tensor::rand([2_000_000], (Kind::Float, Device::Cpu)).gt(0.5);
+    let tensors = [&small, &large, &halves, &bools, &large];
+    let mut copier = Snapshotter::default();
+    let items = tensors.map(|t| PtValue::Tensor(copier.copy("t", t).unwrap()));
+    write(&path, &PtValue::List(items.into()));
+    let bytes = std::fs::read(&path).unwrap();
+    let file = PtFile::open(&path).unwrap();
+    let mut loader = file.mapping_loader();
+    let listed = file.root().elements().unwrap();
+    let mut read: Vec<Tensor> = listed
+        .iter()
+        .map(|at| loader.tensor(at.as_tensor().unwrap()).unwrap())
+        .collect();
+    for (tensor, read) in tensors.iter().zip(&read) {
+        assert_same(&format!("{:?}", tensor.kind()), tensor, read);
+    }
+    assert_eq!(read[1].data_ptr(), read[4].data_ptr());
+    let _ = read[1].zero_();
+    assert_eq!(read[4].sum(Kind::Float).double_value(&[]), 0.0);
+    // Deleting the file does no harm; what is written to a tensor was never written to the file.
+    std::fs::copy(&path, dir.path().join("copy.pt")).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_same("after deletion", &halves, &read[2]);
+    assert!(std::fs::read(dir.path().join("copy.pt")).unwrap() == bytes);
+}
+
+#[test]
 fn equal_states_give_equal_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str| {

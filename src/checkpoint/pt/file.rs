@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use gauntlet_shim::read_tensor;
+use gauntlet_shim::{map_tensor, read_tensor};
 use tch::{Kind, Tensor};
 
 use super::unpickle::unpickle;
@@ -104,19 +104,34 @@ impl PtFile {
         At::root(&self.root)
     }
 
-    /// Starts reading tensors. Those read by one loader share memory where the file says so.
+    /// Starts reading tensors into memory of their own. Those read by one loader share memory where the file says so.
     pub fn loader(&self) -> Loader<'_> {
+        self.loader_into(Memory::Own)
+    }
+
+    /// Starts reading tensors that stay in the file's memory: nothing is copied, the system may give the memory to others
+    /// and read it again, and who writes to a tensor gets a copy of the pages it touches. Whoever changed the file while
+    /// a tensor lives would change the tensor; deleting it is no harm.
+    pub fn mapping_loader(&self) -> Loader<'_> {
+        self.loader_into(Memory::File)
+    }
+
+    fn loader_into(&self, memory: Memory) -> Loader<'_> {
         Loader {
             file: self,
+            memory,
             storages: HashMap::new(),
         }
     }
 
     /// Hashes every entry; an error names the first that is not as it was written.
     pub fn verify_entries(&self) -> Result<(), CheckpointError> {
-        self.entries
-            .keys()
-            .try_for_each(|entry| self.bytes(entry).map(|_| ()))
+        // In the file's order, which is not that of the names.
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_by_key(|(_, range)| range.start);
+        entries
+            .into_iter()
+            .try_for_each(|(entry, _)| self.bytes(entry).map(|_| ()))
     }
 
     fn refuse(&self, entry: &str, reason: impl Into<String>) -> CheckpointError {
@@ -137,10 +152,8 @@ impl PtFile {
     /// An entry's bytes, verified where a hash is known.
     fn bytes(&self, entry: &str) -> Result<&[u8], CheckpointError> {
         let range = self.range(entry)?;
-        self.map.expect(range);
-        let bytes = &self.map[range.clone()];
-        self.check(entry, || blake3::hash(bytes))?;
-        Ok(bytes)
+        self.check(entry, || self.map.hash(range.clone()))?;
+        Ok(&self.map[range.clone()])
     }
 
     /// Refuses an entry whose bytes have another hash than the known one.
@@ -168,35 +181,62 @@ impl PtFile {
     }
 
     /// A storage as a tensor of one dimension, verified where a hash is known.
-    fn storage(&self, tensor: &LazyTensor) -> Result<Tensor, CheckpointError> {
+    fn storage(&self, tensor: &LazyTensor, memory: Memory) -> Result<Tensor, CheckpointError> {
         let (entry, kind) = (tensor.storage.entry.as_str(), tensor.kind);
         let range = self.range(entry)?;
+        let width = kind.elt_size_in_bytes();
         // The unpickler has checked this; libtorch itself would read past the end.
-        if range.len() != tensor.storage.numel as usize * kind.elt_size_in_bytes() {
+        if range.len() != tensor.storage.numel as usize * width {
             return Err(self.refuse(entry, "has another size than its tensor"));
         }
-        let (mut hash, mut bools) = (blake3::Hasher::new(), true);
-        let seen = |bytes: &[u8]| {
-            if self.hashes.is_some() {
-                hash.update(bytes);
-            }
-            bools &= kind != Kind::Bool || bytes.iter().all(|byte| *byte <= 1);
-        };
+        let bools = |bytes: &[u8]| kind != Kind::Bool || bytes.iter().all(|byte| *byte <= 1);
         let (file, at) = (self.map.file(), range.start as u64);
-        let storage = read_tensor(file, at, tensor.storage.numel, kind, seen)
-            .map_err(CheckpointError::io("read", &self.path))?;
-        self.check(entry, || hash.finalize())?;
-        if !bools {
-            return Err(self.refuse(entry, "holds bools that are neither 0 nor 1"));
+        let apart = memory == Memory::Own || !range.start.is_multiple_of(width);
+        let failed = CheckpointError::io("read", &self.path);
+        let (storage, valid) = match apart || range.len() < LEAST_MAPPED {
+            true => {
+                let (mut hash, mut valid) = (blake3::Hasher::new(), true);
+                let seen = |bytes: &[u8]| {
+                    if self.hashes.is_some() {
+                        hash.update(bytes);
+                    }
+                    valid &= bools(bytes);
+                };
+                let numel = tensor.storage.numel;
+                let storage = read_tensor(file, at, numel, kind, seen).map_err(failed)?;
+                self.check(entry, || hash.finalize())?;
+                (storage, valid)
+            }
+            false => {
+                let valid = bools(self.bytes(entry)?);
+                let storage = map_tensor(file, at, tensor.storage.numel, kind);
+                (storage.map_err(failed)?, valid)
+            }
+        };
+        match valid {
+            true => Ok(storage),
+            false => Err(self.refuse(entry, "holds bools that are neither 0 nor 1")),
         }
-        Ok(storage)
     }
 }
+
+/// Where a tensor that was read has its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Memory {
+    /// Copied from the file.
+    Own,
+    /// The file's, as long as nobody writes to them.
+    File,
+}
+
+/// Fewer bytes are copied: they take less than a map of their own costs.
+const LEAST_MAPPED: usize = 1 << 20;
 
 /// Reads tensors of one file and remembers storages, so that shared ones stay shared.
 #[derive(Debug)]
 pub struct Loader<'a> {
     file: &'a PtFile,
+    memory: Memory,
     storages: HashMap<&'a str, Tensor>,
 }
 
@@ -206,7 +246,8 @@ impl<'a> Loader<'a> {
         let entry = tensor.storage.entry.as_str();
         let fail = |e: tch::TchError| self.file.refuse(entry, format!("libtorch: {e}"));
         if !self.storages.contains_key(entry) {
-            self.storages.insert(entry, self.file.storage(tensor)?);
+            let storage = self.file.storage(tensor, self.memory)?;
+            self.storages.insert(entry, storage);
         }
         let storage = &self.storages[entry];
         storage
