@@ -291,7 +291,8 @@ section! {
         alpha_high: f64 = 0.8, in 0.0..=0.9;
         /// The same weight when most are valid.
         alpha_low: f64 = 0.45, in 0.0..=0.9;
-        /// Kill rate on the frozen bank above which the discriminator pauses.
+        /// The discriminator pauses while both its kill rate on the frozen bank and the share of its attacks that are
+        /// valid as it wrote them are above this.
         discriminator_pause: f64 = 0.95, in 0.0..=1.0;
         /// Mutants of each reference in the frozen bank.
         bank_mutants: usize = 6, in 0..=1000;
@@ -304,7 +305,7 @@ section! {
         /// Highest learning rate of the generator.
         learning_rate: f64 = 2e-4, in 0.0..=1.0;
         /// Highest learning rate of the discriminator.
-        discriminator_learning_rate: f64 = 1e-4, in 0.0..=1.0;
+        discriminator_learning_rate: f64 = 5e-4, in 0.0..=1.0;
         /// Share of the learning rates that the cosine of each stage ends with; 1 keeps them level.
         min_lr_ratio: f64 = 0.1, in 0.0..=1.0;
         /// Steps over which the learning rates of each stage rise from zero.

@@ -295,9 +295,7 @@ impl Session<'_> {
         let rate = self.scheduled(self.config.optimizer.discriminator_learning_rate);
         let player = &mut self.roster.discriminators[pair.discriminator];
         let standing = &mut self.state.standings.discriminators[pair.discriminator];
-        let paused = standing
-            .bank_kill_rate
-            .is_some_and(|rate| rate > game.discriminator_pause);
+        let paused = standing.is_ahead(game.discriminator_pause);
         let Some(anchor) = player.anchor.as_ref().filter(|_| !paused) else {
             return Ok(report.with("paused", 1.0));
         };

@@ -134,6 +134,17 @@ pub struct Standing {
     pub verdicts: VerdictWindow,
 }
 
+impl Standing {
+    /// Whether a discriminator is so far ahead that it waits for the generator: both its kill rate and the share of its
+    /// attacks that are valid as it wrote them are above `bound`. The bank counts what a repaired attack kills, but that
+    /// is killed by the reference's answer and not by the discriminator's own.
+    pub fn is_ahead(&self, bound: f64) -> bool {
+        [self.bank_kill_rate, self.validity.get()]
+            .iter()
+            .all(|rate| rate.is_some_and(|rate| rate > bound))
+    }
+}
+
 /// What is known of each player.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Kept", into = "Kept")]
@@ -290,6 +301,24 @@ impl From<Kept> for Standings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_discriminator_is_ahead_only_by_attacks_of_its_own() {
+        let ahead = |kills: Option<f64>, valid: Option<f64>| {
+            let mut standing = Standing {
+                bank_kill_rate: kills,
+                ..Standing::default()
+            };
+            if let Some(valid) = valid {
+                standing.validity.update(valid);
+            }
+            standing.is_ahead(0.95)
+        };
+        assert!(ahead(Some(0.97), Some(0.96)));
+        assert!(!ahead(Some(0.97), Some(0.03)), "repaired");
+        assert!(!ahead(Some(0.95), Some(1.0)));
+        assert!(!ahead(Some(1.0), None) && !ahead(None, Some(1.0)));
+    }
 
     #[test]
     fn the_window_keeps_the_newest_groups_that_have_something_to_tell_apart() {
