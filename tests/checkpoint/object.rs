@@ -220,6 +220,27 @@ fn commands_work_on_a_bucket_behind_s3() {
 }
 
 #[test]
+fn an_encrypted_server_is_trusted_by_the_certificate_that_one_names() {
+    let server = S3Server::start_encrypted();
+    let machine = trained(1000);
+    let at = "s3://bucket/safe";
+    stdout(&machine.checkpoints(&server, &["backup", at, "--all"]), 0);
+    let other = Machine::new();
+    stdout(&other.checkpoints(&server, &["restore", at]), 0);
+    assert_eq!(Store::open(&other.run()).unwrap().list().unwrap().len(), 3);
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_checkpoints"));
+    command.args(["list", "--all", "--outputs", at]);
+    server.open_to(&mut command, machine.0.path());
+    let output = command.env_remove("SSL_CERT_FILE").output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && text.contains("certificate"),
+        "{text}"
+    );
+}
+
+#[test]
 fn throttling_timeouts_and_broken_connections_are_survived() {
     let server = S3Server::start();
     // Two machine words short of three pieces of a download, so that one of them is not full.

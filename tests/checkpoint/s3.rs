@@ -18,7 +18,12 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpResponse};
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 const KEY: &str = "gauntlet-key";
 const SECRET: &str = "gauntlet-secret";
@@ -56,6 +61,8 @@ impl Faults {
 pub(crate) struct S3Server {
     folder: TempDir,
     address: SocketAddr,
+    /// The certificate that a client of an encrypted server must trust.
+    certificate: Option<PathBuf>,
     pub(crate) faults: Arc<Faults>,
     runtime: Option<Runtime>,
 }
@@ -63,7 +70,31 @@ pub(crate) struct S3Server {
 impl S3Server {
     /// A server with one empty bucket, `bucket`.
     pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// The same over TLS, with a certificate of its own making.
+    pub(crate) fn start_encrypted() -> Self {
+        let names = ["127.0.0.1".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        Self::start_with(Some((Arc::new(config).into(), made.cert.pem())))
+    }
+
+    fn start_with(encryption: Option<(TlsAcceptor, String)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let (acceptor, certificate) = encryption.unzip();
+        let certificate = certificate.map(|pem| {
+            let path = folder.path().join("certificate.pem");
+            std::fs::write(&path, pem).unwrap();
+            path
+        });
         std::fs::create_dir(folder.path().join("bucket")).unwrap();
         let mut builder = S3ServiceBuilder::new(FileSystem::new(folder.path()).unwrap());
         builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
@@ -78,11 +109,12 @@ impl S3Server {
             .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
             .unwrap();
         let inner = listener.local_addr().unwrap();
-        runtime.spawn(serve(listener, service, Arc::clone(&faults)));
+        runtime.spawn(serve(listener, acceptor, service, Arc::clone(&faults)));
         let address = wire(inner, Arc::clone(&faults));
         Self {
             folder,
             address,
+            certificate,
             faults,
             runtime: Some(runtime),
         }
@@ -95,14 +127,19 @@ impl S3Server {
 
     /// Lets a program reach the server, with a cache folder of its own.
     pub(crate) fn open_to<'c>(&self, command: &'c mut Command, cache: &Path) -> &'c mut Command {
-        command
-            .env("AWS_ENDPOINT", format!("http://{}", self.address))
-            .env("AWS_ALLOW_HTTP", "true")
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_ACCESS_KEY_ID", KEY)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET)
-            .env("AWS_TIMEOUT", "1 second")
-            .env("GAUNTLET_CHECKPOINT_CACHE", cache)
+        match &self.certificate {
+            Some(certificate) => command
+                .env("AWS_ENDPOINT", format!("https://{}", self.address))
+                .env("SSL_CERT_FILE", certificate),
+            None => command
+                .env("AWS_ENDPOINT", format!("http://{}", self.address))
+                .env("AWS_ALLOW_HTTP", "true"),
+        }
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET)
+        .env("AWS_TIMEOUT", "1 second")
+        .env("GAUNTLET_CHECKPOINT_CACHE", cache)
     }
 }
 
@@ -114,26 +151,52 @@ impl Drop for S3Server {
     }
 }
 
-async fn serve(listener: tokio::net::TcpListener, service: S3Service, faults: Arc<Faults>) {
+async fn serve(
+    listener: tokio::net::TcpListener,
+    acceptor: Option<TlsAcceptor>,
+    service: S3Service,
+    faults: Arc<Faults>,
+) {
     while let Ok((socket, _)) = listener.accept().await {
-        let (service, faults) = (service.clone(), Arc::clone(&faults));
-        let answer = service_fn(move |request: hyper::Request<Incoming>| {
-            let (service, faults) = (service.clone(), Arc::clone(&faults));
-            async move {
-                if faults.strikes(&faults.hang, &faults.requests) {
-                    tokio::time::sleep(Duration::from_secs(3600)).await;
-                }
-                if faults.strikes(&faults.throttle, &faults.requests) {
-                    return Ok::<_, Infallible>(status(503));
-                }
-                Ok(service
-                    .call(request.map(Body::from))
-                    .await
-                    .unwrap_or_else(|_| status(500)))
+        let (acceptor, service, faults) = (acceptor.clone(), service.clone(), Arc::clone(&faults));
+        tokio::spawn(async move {
+            match acceptor {
+                None => answer(socket, service, faults).await,
+                // A client that does not trust the certificate hangs up.
+                Some(acceptor) => match acceptor.accept(socket).await {
+                    Ok(socket) => answer(socket, service, faults).await,
+                    Err(_) => {}
+                },
             }
         });
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), answer));
     }
+}
+
+/// Answers the requests of one connection.
+async fn answer(
+    socket: impl AsyncRead + AsyncWrite + Unpin,
+    service: S3Service,
+    faults: Arc<Faults>,
+) {
+    let answer = service_fn(move |request: hyper::Request<Incoming>| {
+        let (service, faults) = (service.clone(), Arc::clone(&faults));
+        async move {
+            if faults.strikes(&faults.hang, &faults.requests) {
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+            }
+            if faults.strikes(&faults.throttle, &faults.requests) {
+                return Ok::<_, Infallible>(status(503));
+            }
+            Ok(service
+                .call(request.map(Body::from))
+                .await
+                .unwrap_or_else(|_| status(500)))
+        }
+    });
+    // A connection that breaks is the client's to notice.
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(socket), answer)
+        .await;
 }
 
 fn status(code: u16) -> HttpResponse {
