@@ -1,4 +1,4 @@
-//! The few libtorch calls that [`tch`] does not bind, behind safe functions.
+//! The few calls of libtorch that [`tch`] does not bind, and of the system around them, behind safe functions.
 //!
 //! - [`fused_adamw`]: libtorch's fused AdamW step over many tensors at once.
 //! - [`inference_mode`]: runs a closure with autograd's bookkeeping switched off altogether.
@@ -6,6 +6,7 @@
 //! - [`training`]: RMSNorm, SwiGLU and rotary positions in one pass each, with their gradients.
 //! - [`MappedFile`]: a file seen as memory; [`map_tensor`]: a part of one seen as a tensor; [`read_tensor`]: a tensor read
 //!   from a file, and seen while it is read.
+//! - [`begin_writeback`]: a file on its way to the disk while it is still being written.
 //! - [`keep_freed_memory`]: an allocator that does not give back what the next step wants again.
 //!
 //! All `unsafe` of the workspace outside the sandbox is in this crate, in one private module.
@@ -19,12 +20,14 @@ mod inference;
 mod kernels;
 mod mapped;
 pub mod training;
+mod writeback;
 
 pub use adamw::{FusedAdamW, fused_adamw};
 pub use allocator::keep_freed_memory;
 pub use filled::read_tensor;
 pub use inference::inference_mode;
 pub use mapped::{MappedFile, map_tensor};
+pub use writeback::begin_writeback;
 
 /// Why a call into libtorch was refused or failed.
 #[derive(Debug, thiserror::Error)]

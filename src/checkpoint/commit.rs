@@ -186,7 +186,10 @@ impl Drop for Commit<'_> {
     }
 }
 
-/// Hashes what passes through, a chunk at a time.
+/// More is hashed on a thread of its own while it is written.
+const LARGE: usize = 4 << 20;
+
+/// Hashes what passes through.
 struct HashingWriter {
     out: Box<dyn StorageFile>,
     hash: blake3::Hasher,
@@ -199,6 +202,20 @@ impl Write for HashingWriter {
         self.hash.update(&bytes[..written]);
         self.size += written as u64;
         Ok(written)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Self { out, hash, size } = self;
+        std::thread::scope(|scope| {
+            if bytes.len() < LARGE {
+                hash.update(bytes);
+            } else {
+                scope.spawn(|| hash.update(bytes));
+            }
+            out.write_all(bytes)
+        })?;
+        *size += bytes.len() as u64;
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -56,6 +56,28 @@ fn le<const N: usize>(to: &mut Vec<u8>, bytes: [u8; N]) {
     to.extend_from_slice(&bytes);
 }
 
+/// More is summed by two threads.
+const LARGE: usize = 4 << 20;
+
+/// CRC-32 and BLAKE3.
+fn sums(data: &[u8]) -> (u32, blake3::Hash) {
+    if data.len() >= LARGE {
+        return std::thread::scope(|scope| {
+            let hash = scope.spawn(|| blake3::hash(data));
+            let crc = crc32fast::hash(data);
+            // Neither can panic.
+            (crc, hash.join().unwrap_or_else(|_| blake3::hash(data)))
+        });
+    }
+    let mut crc = crc32fast::Hasher::new();
+    let mut hash = blake3::Hasher::new();
+    for chunk in data.chunks(CHUNK) {
+        crc.update(chunk);
+        hash.update(chunk);
+    }
+    (crc.finalize(), hash.finalize())
+}
+
 impl<'a> ZipWriter<'a> {
     pub(super) fn new(out: &'a mut dyn Write) -> Self {
         let layout = blake3::Hasher::new();
@@ -79,13 +101,7 @@ impl<'a> ZipWriter<'a> {
     pub(super) fn entry(&mut self, name: &str, data: &[u8]) -> io::Result<()> {
         let full_name = format!("{ARCHIVE}/{name}");
         let size = data.len() as u64;
-        let mut crc = crc32fast::Hasher::new();
-        let mut hash = blake3::Hasher::new();
-        for chunk in data.chunks(CHUNK) {
-            crc.update(chunk);
-            hash.update(chunk);
-        }
-        let crc = crc.finalize();
+        let (crc, hash) = sums(data);
 
         let mut header = Vec::with_capacity(256);
         le(&mut header, 0x0403_4b50_u32.to_le_bytes());
@@ -114,7 +130,7 @@ impl<'a> ZipWriter<'a> {
         let offset = self.at;
         self.out.write_all(data)?;
         self.at += size;
-        let blake3 = hash.finalize().to_hex().to_string();
+        let blake3 = hash.to_hex().to_string();
         self.entries.push(EntryDigest {
             name: name.into(),
             offset,
