@@ -19,7 +19,7 @@ pub(super) const BLOCK: usize = 2 << 20;
 
 /// Bytes that the disk is asked for before they are waited for. The system's own guess at them begins anew behind every
 /// page that is there already.
-const QUEUE: usize = 16 * BLOCK;
+const QUEUE: usize = 4 * BLOCK;
 
 /// A thread that brings a file into memory a little ahead of who reads a map of it. Faults of the map alone fetch small
 /// pieces, and nothing at all while what was fetched is hashed and copied.
