@@ -9,7 +9,7 @@
 //! - [`begin_writeback`]: a file on its way to the disk while it is still being written.
 //! - [`keep_freed_memory`]: an allocator that does not give back what the next step wants again.
 //!
-//! All `unsafe` of the workspace outside the sandbox is in this crate, in one private module.
+//! All `unsafe` of the workspace outside the sandbox is in this crate.
 
 mod adamw;
 mod allocator;
