@@ -163,10 +163,11 @@ async fn serve(
             match acceptor {
                 None => answer(socket, service, faults).await,
                 // A client that does not trust the certificate hangs up.
-                Some(acceptor) => match acceptor.accept(socket).await {
-                    Ok(socket) => answer(socket, service, faults).await,
-                    Err(_) => {}
-                },
+                Some(acceptor) => {
+                    if let Ok(socket) = acceptor.accept(socket).await {
+                        answer(socket, service, faults).await;
+                    }
+                }
             }
         });
     }
