@@ -31,24 +31,40 @@ pub enum Purpose {
 
 /// Problems to train on and to measure on.
 pub struct ProblemSource {
-    composer: Option<Composer>,
+    composers: Option<Composers>,
     composed_share: f64,
+    /// How many composed problems have traces to imitate; 0 for no end of them.
+    traces: u64,
     written: Vec<Problem>,
     key: DrawKey,
 }
 
+/// What composes problems to train on, and what composes those to measure on.
+struct Composers {
+    /// Another one for each seed.
+    training: Composer,
+    /// The same for every seed, so that runs are measured on the same problems.
+    pools: Composer,
+}
+
 impl ProblemSource {
-    /// Draws from `written` (all splits) and, with a `composer`, a share of composed problems.
+    /// Draws from `written` (all splits) and, where problems are `composed`, a share of composed ones, of which `traces`
+    /// may be imitated (0: as many as are asked for). Training problems depend on `seed`, those to measure on do not.
     pub fn new(
         written: Vec<Problem>,
-        composer: Option<Composer>,
+        composed: bool,
         composed_share: f64,
+        traces: u64,
         seed: u64,
     ) -> Self {
         let key = DrawKey::new(seed).with_name("problems");
         Self {
-            composer,
+            composers: composed.then(|| Composers {
+                training: Composer::new(seed),
+                pools: Composer::new(0),
+            }),
             composed_share,
+            traces,
             written,
             key,
         }
@@ -65,17 +81,19 @@ impl ProblemSource {
     fn draw(&self, purpose: Purpose, index: u64) -> Drawn<'_> {
         let key = self.key.with(purpose as u64).with(index);
         let train: Vec<&Problem> = self.written(Split::Train).collect();
-        if let Some(composer) = &self.composer
+        if let Some(composers) = &self.composers
             && (train.is_empty() || key.uniform(0) < self.composed_share)
         {
-            let offset = match purpose {
-                Purpose::GeneratorWarmup => 0,
-                Purpose::Game => GAME_OFFSET,
-                Purpose::DiscriminatorWarmup => DISCRIMINATOR_OFFSET,
+            let composition = match purpose {
+                Purpose::GeneratorWarmup if self.traces > 0 => {
+                    (key.uniform(2) * self.traces as f64) as u64
+                }
+                Purpose::GeneratorWarmup => index,
+                Purpose::Game => GAME_OFFSET + index,
+                Purpose::DiscriminatorWarmup => DISCRIMINATOR_OFFSET + index,
             };
-            return Drawn::Composed(Box::new(
-                composer.draft(ComposedPool::Train, offset + index),
-            ));
+            let draft = composers.training.draft(ComposedPool::Train, composition);
+            return Drawn::Composed(Box::new(draft));
         }
         Drawn::Written(train[(key.uniform(1) * train.len() as f64) as usize])
     }
@@ -152,11 +170,11 @@ impl ProblemSource {
         written: (&str, Split),
     ) -> Result<Vec<Pool>, GroundError> {
         let mut pools = Vec::new();
-        if let Some(composer) = &self.composer {
+        if let Some(composers) = &self.composers {
             let wanted = if count == 0 { 64 } else { count } as u64;
             for (name, pool) in composed {
                 let drafts = (0..wanted)
-                    .map(|index| composer.draft(*pool, index))
+                    .map(|index| composers.pools.draft(*pool, index))
                     .collect();
                 pools.push(Pool {
                     name: (*name).to_owned(),
@@ -179,4 +197,50 @@ impl ProblemSource {
 enum Drawn<'a> {
     Composed(Box<Draft>),
     Written(&'a Problem),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn composed(traces: u64, seed: u64) -> ProblemSource {
+        ProblemSource::new(Vec::new(), true, 1.0, traces, seed)
+    }
+
+    fn imitated(source: &ProblemSource) -> HashSet<String> {
+        let statements = (0..400).map(|index| source.example(index).statement.clone());
+        statements.collect()
+    }
+
+    fn played(source: &ProblemSource, index: u64) -> String {
+        match source.draw(Purpose::Game, index) {
+            Drawn::Composed(draft) => draft.problem.statement,
+            Drawn::Written(problem) => problem.statement.clone(),
+        }
+    }
+
+    #[test]
+    fn a_limited_number_of_traces_comes_again_and_limits_nothing_else() {
+        let (limited, endless) = (composed(20, 0), composed(0, 0));
+        assert!((18..=20).contains(&imitated(&limited).len()));
+        assert!(imitated(&endless).len() > 350);
+        assert!(imitated(&limited).is_subset(&imitated(&endless)));
+        assert!((0..100).all(|index| played(&limited, index) == played(&endless, index)));
+    }
+
+    #[test]
+    fn seeds_train_on_different_problems_and_are_measured_on_the_same() {
+        let (one, other) = (composed(0, 0), composed(0, 1));
+        let shared = imitated(&one).intersection(&imitated(&other)).count();
+        assert!(shared < 40, "{shared} of 400 statements are the same");
+        assert!((0..20).all(|index| played(&one, index) != played(&other, index)));
+        let measured = |source: &ProblemSource| -> Vec<String> {
+            let pools = &source.composers.as_ref().unwrap().pools;
+            let drafts = (0..20).map(|index| pools.draft(ComposedPool::Validation, index));
+            drafts.map(|draft| draft.problem.statement).collect()
+        };
+        assert_eq!(measured(&one), measured(&other));
+    }
 }

@@ -224,6 +224,10 @@ section! {
         discriminator_steps: u64 = 400, in 0..=10000000;
         /// Sequences in a step.
         batch_size: usize = 16, in 1..=4096;
+        /// How many different composed problems come with a trace to imitate, here and beside the game; 0 makes a new one
+        /// for each sequence. A number stands for the usual case of traces that somebody had to write, while problems with
+        /// tests alone, which the game needs, are many.
+        composed_traces: u64 = 0, in 0..=1000000000;
         /// Highest learning rate, reached after lr_warmup_steps.
         learning_rate: f64 = 4e-3, in 0.0..=1.0;
         /// Learning rate of Muon, which steps the matrices of the layers, over AdamW's, which steps the rest; 0 leaves all

@@ -18,7 +18,6 @@ use crate::encoding::PromptEncoder;
 use crate::generator::Generator;
 use crate::judge::Judge;
 use crate::model::{Tokenizer, Transformer};
-use crate::problems::compose::Composer;
 use crate::problems::validate::check_references;
 use crate::problems::{Split, load_dir};
 use crate::prompts::{Format, Prompts};
@@ -96,11 +95,11 @@ pub(super) fn open_source(
     if !config.problems.composed && !written.iter().any(|problem| problem.split == Split::Train) {
         return Err(TrainError::NoProblems(dir));
     }
-    let composer = config.problems.composed.then(|| Composer::new(0));
     Ok(ProblemSource::new(
         written,
-        composer,
+        config.problems.composed,
         config.problems.composed_share,
+        config.warmup.composed_traces,
         config.run.seed,
     ))
 }
