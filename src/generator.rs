@@ -92,7 +92,43 @@ impl Generator {
         self.write_aloud(starts, stages, sampling, &mut |_, _| {})
     }
 
-    /// The same, and tells `on_token` of every sampled token with the index of its start: at once where the decoder is a
+    /// The same, and a chain that was cut short is drawn again, each time with another key, until `draws` were made of it.
+    pub fn write_whole(
+        &self,
+        starts: &[ChainStart],
+        stages: &[Stage],
+        sampling: &Sampling,
+        draws: u64,
+    ) -> Result<Vec<Chain>, EncodingError> {
+        let mut chains = self.write(starts, stages, sampling)?;
+        // Greedily the next draw is the same.
+        let draws = if sampling.temperature == 0.0 {
+            1
+        } else {
+            draws
+        };
+        for draw in 1..draws {
+            let cut: Vec<usize> = (0..chains.len())
+                .filter(|&i| chains[i].truncated())
+                .collect();
+            if cut.is_empty() {
+                break;
+            }
+            let again: Vec<ChainStart> = cut
+                .iter()
+                .map(|&i| ChainStart {
+                    key: starts[i].key.with(draw),
+                    ..starts[i].clone()
+                })
+                .collect();
+            for (i, chain) in cut.into_iter().zip(self.write(&again, stages, sampling)?) {
+                chains[i] = chain;
+            }
+        }
+        Ok(chains)
+    }
+
+    /// The same as `write`, and tells `on_token` of every sampled token with the index of its start: at once where the decoder is a
     /// fused one, else when all are written.
     pub fn write_aloud(
         &self,
@@ -163,5 +199,54 @@ pub(crate) fn completion(encoder: &PromptEncoder, sampled: Sampled) -> Completio
         },
         tokens: sampled.tokens,
         logprobs: sampled.logprobs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use crate::model::Tokenizer;
+    use crate::model::config::test_config;
+    use crate::model::tokenizer::EMBEDDED;
+    use crate::prompts::Prompts;
+
+    use super::*;
+
+    #[test]
+    fn a_chain_that_was_cut_short_is_drawn_again_and_no_other() {
+        let tokenizer = Tokenizer::from_json(EMBEDDED).unwrap();
+        let mut config = test_config();
+        config.vocab_size = tokenizer.vocab_size() as i64;
+        config.max_position_embeddings = 256;
+        let encoder = PromptEncoder::new(tokenizer, Prompts::plain()).unwrap();
+        let prompt = encoder.problem("Return the sum.", None).unwrap();
+        let code = encoder.code_opening(None).unwrap();
+        let model = Transformer::init(&config, 0.02, 3, Device::Cpu);
+        let generator = Generator::new(model, Arc::new(encoder));
+        let start = |number| ChainStart {
+            prompt: prompt.clone(),
+            code: code.clone(),
+            chain: Chain::default(),
+            key: DrawKey::new(number),
+        };
+        let starts: Vec<ChainStart> = (0..64).map(start).collect();
+        // Tokens are all but equally likely, so a completion ends within its limit in a few draws of a hundred.
+        let sampling = Sampling {
+            temperature: 1.0,
+            max_new_tokens: [32; Stage::COUNT],
+            batch_size: 64,
+        };
+        let written = |draws| {
+            let stages = &Stage::ALL[..1];
+            generator
+                .write_whole(&starts, stages, &sampling, draws)
+                .unwrap()
+        };
+        let whole = |chains: &[Chain]| chains.iter().filter(|chain| !chain.truncated()).count();
+        let (once, often) = (written(1), written(12));
+        assert!(whole(&often) > whole(&once), "{}", whole(&once));
+        let kept = |(once, often): (&Chain, &Chain)| once.truncated() || once == often;
+        assert!(once.iter().zip(&often).all(kept));
     }
 }

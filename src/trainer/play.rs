@@ -24,6 +24,10 @@ use crate::rewards::{PooledAttack, Trial, pool_attacks};
 use crate::rollout::{AttackSet, Chain, CheckedAttack, Mask, Role, Rollout, RolloutKey};
 use crate::stage::Stage;
 
+/// Draws of a shared prefix until one is not truncated: a step has few problems, and one that is left out is a part of it
+/// that teaches nothing.
+const PREFIX_DRAWS: u64 = 4;
+
 /// A complete chain of a rollout, executed.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -81,7 +85,8 @@ pub struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// Plays one step of `stage` on `problems`. A problem whose shared prefix was truncated is left out.
+    /// Plays one step of `stage` on `problems`. A problem whose shared prefix is truncated in each of its draws is
+    /// left out.
     pub fn play(
         &self,
         problems: Vec<Problem>,
@@ -174,7 +179,8 @@ impl Table<'_> {
                 key,
             });
         }
-        let prefixes = self.generator.write(&starts, earlier, &sampling)?;
+        let generator = self.generator;
+        let prefixes = generator.write_whole(&starts, earlier, &sampling, PREFIX_DRAWS)?;
         let mut members: Vec<(Problem, ChainStart)> = Vec::new();
         for ((problem, start), prefix) in problems.into_iter().zip(starts).zip(prefixes) {
             if !prefix.truncated() {
