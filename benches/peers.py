@@ -1,6 +1,7 @@
 """peers.py MODEL PARTS DTYPE [ROUNDS]: what benches/engine.rs measures, by transformers and PEFT, one JSON line a measurement.
 
-MODEL is a Hugging Face folder; PARTS are those of benches/engine.rs, separated by commas; DTYPE is float32 or bfloat16.
+MODEL is a Hugging Face folder; PARTS are those of benches/engine.rs, separated by commas; DTYPE is float32, bfloat16, or
+mixed: float32 weights and gradients with products in bfloat16, as one trains all weights there and as the engine does.
 """
 
 import json
@@ -44,7 +45,7 @@ def prompts(rows, length):
 
 def load():
     begun = time.perf_counter()
-    model = transformers.AutoModelForCausalLM.from_pretrained(MODEL, dtype=getattr(torch, DTYPE))
+    model = transformers.AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32 if DTYPE == "mixed" else getattr(torch, DTYPE))
     line("load", 1, "s", [time.perf_counter() - begun])
     return model.eval()
 
@@ -68,7 +69,8 @@ def forward_backward(net, last):
     if last:
         labels[:, :-last] = -100
         keep = last + 1
-    out = net(input_ids=ids, logits_to_keep=keep).logits[:, :-1]
+    with torch.autocast("cpu", torch.bfloat16, enabled=DTYPE == "mixed"):
+        out = net(input_ids=ids, logits_to_keep=keep).logits[:, :-1]
     torch.nn.functional.cross_entropy(out.flatten(0, 1).float(), labels[:, -out.shape[1] - 1:][:, 1:].flatten()).backward()
     net.zero_grad(set_to_none=True)
 

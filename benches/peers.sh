@@ -43,14 +43,15 @@ cargo bench --bench engine --no-run
 results=$(mktemp)
 for _ in $(seq "${TURNS:-2}"); do
   for part in ${parts//,/ }; do
-    ours=$part
+    ours=$part dtypes="float32 bfloat16"
     case $part in
       # What trains does so in both kinds, as its peers do.
-      full | last | lora) ours="$part:float32 $part:bfloat16" ;;
+      full | last) ours="$part:float32 $part:bfloat16" dtypes="$dtypes mixed" ;;
+      lora) ours="$part:float32 $part:bfloat16" ;;
     esac
     for own in $ours; do ${MEASURE:-} cargo bench --quiet --bench engine -- "$model" "$own" "${ROUNDS:-2}"; done
     [ "${part%%:*}" = floor ] && continue
-    for dtype in float32 bfloat16; do
+    for dtype in $dtypes; do
       ${MEASURE:-} "$venv/bin/python" -W ignore benches/peers.py "$model" "$part" "$dtype" "${ROUNDS:-2}"
     done
   done
