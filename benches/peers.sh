@@ -45,7 +45,7 @@ for _ in $(seq "${TURNS:-2}"); do
   for part in ${parts//,/ }; do
     ours=$part dtypes="float32 bfloat16"
     case $part in
-      # What trains does so in both kinds, as its peers do.
+      # What trains does so in both kinds, as its peers do; all weights in bf16 have masters here, which is the peer's mixed.
       full | last) ours="$part:float32 $part:bfloat16" dtypes="$dtypes mixed" ;;
       lora) ours="$part:float32 $part:bfloat16" ;;
     esac

@@ -128,8 +128,8 @@ impl Generator {
         Ok(chains)
     }
 
-    /// The same as `write`, and tells `on_token` of every sampled token with the index of its start: at once where the decoder is a
-    /// fused one, else when all are written.
+    /// The same as `write`, and tells `on_token` of every sampled token with the index of its start: at once where the
+    /// decoder is a fused one, else when all are written.
     pub fn write_aloud(
         &self,
         starts: &[ChainStart],
