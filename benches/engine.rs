@@ -3,7 +3,7 @@
 //!
 //! PARTS are separated by commas. What decodes may be followed by a precision (`decode:int8`), and runs in all of them
 //! otherwise; what trains may be followed by the kind that it computes in (`full:bfloat16`, float32 otherwise), `step` by
-//! both (`step:int8:bfloat16`).
+//! both (`step:int8:bfloat16`). All weights in bf16 have masters in float32; `full:bfloat16:alone` has none.
 //!
 //! ```text
 //! floor      what the machine gives: bytes a second read, operations a second in large products
@@ -90,8 +90,14 @@ fn main() -> anyhow::Result<()> {
             "floor" => floor(rounds),
             "full" | "last" | "lora" => {
                 let compute = kind(only)?;
-                // Weights that are trained in bf16 have their masters in float32, as training has them.
-                let stored = if part == "lora" { compute } else { Kind::Float };
+                let stored = match words.next() {
+                    None if part == "lora" => compute,
+                    None => Kind::Float,
+                    Some("alone") => compute,
+                    Some(other) => {
+                        anyhow::bail!("weights are trained with masters or alone, not {other:?}")
+                    }
+                };
                 train(&load(&pretrained, stored)?, part, compute, rounds);
             }
             "step" => {
@@ -290,7 +296,12 @@ fn train(model: &Transformer, part: &str, compute: Kind, rounds: usize) {
         seconds
     };
     let seconds: Vec<f64> = (0..rounds).map(round).collect();
-    line(&format!("{part} {}", label(compute)), 1.0, "s", &seconds);
+    let masters = part != "lora" && model.parameters()[0].1.kind() != compute;
+    let what = match masters {
+        true => format!("{part} mixed"),
+        false => format!("{part} {}", label(compute)),
+    };
+    line(&what, 1.0, "s", &seconds);
 }
 
 /// A completion of forced length.

@@ -45,8 +45,8 @@ for _ in $(seq "${TURNS:-2}"); do
   for part in ${parts//,/ }; do
     ours=$part dtypes="float32 bfloat16"
     case $part in
-      # What trains does so in both kinds, as its peers do; all weights in bf16 have masters here, which is the peer's mixed.
-      full | last) ours="$part:float32 $part:bfloat16" dtypes="$dtypes mixed" ;;
+      # What trains does so in both kinds, as its peers do; all weights in bf16 have masters, the peer's mixed, or none.
+      full | last) ours="$part:float32 $part:bfloat16 $part:bfloat16:alone" dtypes="$dtypes mixed" ;;
       lora) ours="$part:float32 $part:bfloat16" ;;
     esac
     for own in $ours; do ${MEASURE:-} cargo bench --quiet --bench engine -- "$model" "$own" "${ROUNDS:-2}"; done

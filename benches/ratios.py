@@ -20,7 +20,7 @@ def llama(gguf, part):
                               "median": speed, "rounds": 1}), flush=True)
 
 
-PRECISIONS = ["float32", "bfloat16", "int8"]
+PRECISIONS = ["float32", "bfloat16", "int8", "mixed"]
 
 
 def table():

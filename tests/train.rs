@@ -12,6 +12,7 @@ mod disk;
 mod emergency;
 mod kill;
 mod lora;
+mod masters;
 mod players;
 mod script;
 mod serve;

@@ -59,6 +59,11 @@ void gauntlet_attend(const float* qkv, const gauntlet::Heads* heads, int64_t m, 
   kernels().attend(qkv, heads, m, tables, stride, lengths, scale, cache, y);
 }
 
+void gauntlet_adamw_bf16(uint16_t* weight, const uint16_t* grad, uint16_t* exp_avg, uint16_t* exp_avg_sq, int64_t n,
+                         const gauntlet::AdamWStep* step) {
+  gauntlet::train_kernels().adamw(weight, grad, exp_avg, exp_avg_sq, n, step);
+}
+
 }  // extern "C"
 
 namespace gauntlet {

@@ -23,9 +23,23 @@ struct TrainKernels {
                  int64_t width, int32_t back, T* y);
 };
 
+// What an AdamW step is taken with: the corrections for the moments' zero start are in `rate` and `root`.
+struct AdamWStep {
+  float scale;  // of the gradient
+  float decay;  // 1 - lr * weight_decay
+  float beta1, beta2;
+  float rate;  // lr / (1 - beta1^t)
+  float root;  // 1 / sqrt(1 - beta2^t)
+  float eps;
+  uint32_t key;  // of the draws that decide what is rounded up
+};
+
 struct AllTrainKernels {
   TrainKernels<float> f32;
   TrainKernels<uint16_t> bf16;
+  // Of n weights in bf16, with moments in bf16: computed in float32 and rounded stochastically.
+  void (*adamw)(uint16_t* weight, const uint16_t* grad, uint16_t* exp_avg, uint16_t* exp_avg_sq, int64_t n,
+                const AdamWStep* step);
 };
 
 // Those for this processor.

@@ -99,12 +99,62 @@ void train_rotate(const T* x, const float* cos, const float* sin, int64_t tokens
   }
 }
 
+inline v16 root16(v16 x) {
+#ifdef __AVX512F__
+  return (v16)_mm512_maskz_sqrt_ps(0xffff, (__m512)x);
+#else
+  for (int i = 0; i < 16; i++) x[i] = std::sqrt(x[i]);
+  return x;
+#endif
+}
+
+// Bits that look drawn at random, from a counter: a multiply-xorshift hash of 32 bits.
+inline u16x32 draw16(u16x32 x) {
+  x = (x ^ (x >> 16)) * 0x7feb352du;
+  x = (x ^ (x >> 15)) * 0x846ca68bu;
+  return x ^ (x >> 16);
+}
+
+// Rounds towards or away from zero, as near as `drawn`, of 16 bits, is large, so that the mean is the value itself.
+inline void store_drawn(uint16_t* p, v16 v, u16x32 drawn) {
+  const h16 halves = __builtin_convertvector(((u16x32)v + drawn) >> 16, h16);
+  *(h16u*)p = halves;
+}
+
+inline void adamw16(uint16_t* weight, const uint16_t* grad, uint16_t* exp_avg, uint16_t* exp_avg_sq, uint32_t index,
+                    const AdamWStep& s) {
+  const u16x32 lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const u16x32 first = draw16((lanes + index) * 0x9e3779b9u + s.key), second = draw16(first + 1);
+  const v16 g = load(grad) * s.scale;
+  const v16 m = load(exp_avg) * s.beta1 + g * (1.0f - s.beta1);
+  const v16 v = load(exp_avg_sq) * s.beta2 + g * g * (1.0f - s.beta2);
+  store_drawn(weight, load(weight) * s.decay - m * s.rate / (root16(v) * s.root + s.eps), first & 0xffff);
+  store_drawn(exp_avg, m, first >> 16);
+  store_drawn(exp_avg_sq, v, second & 0xffff);
+}
+
+void train_adamw(uint16_t* weight, const uint16_t* grad, uint16_t* exp_avg, uint16_t* exp_avg_sq, int64_t n,
+                 const AdamWStep* step) {
+  const int64_t whole = n / 16 * 16;
+#pragma omp parallel for schedule(static) if (n > WORTH_THREADS)
+  for (int64_t i = 0; i < whole; i += 16)
+    adamw16(weight + i, grad + i, exp_avg + i, exp_avg_sq + i, (uint32_t)i, *step);
+  if (whole == n) return;
+  uint16_t rest[4][16] = {};
+  uint16_t* const lists[] = {weight, exp_avg, exp_avg_sq};
+  const size_t bytes = (n - whole) * sizeof(uint16_t);
+  for (int list = 0; list < 3; list++) std::memcpy(rest[list], lists[list] + whole, bytes);
+  std::memcpy(rest[3], grad + whole, bytes);
+  adamw16(rest[0], rest[3], rest[1], rest[2], (uint32_t)whole, *step);
+  for (int list = 0; list < 3; list++) std::memcpy(lists[list] + whole, rest[list], bytes);
+}
+
 template <typename T>
 constexpr TrainKernels<T> of = {train_rms_norm<T>, train_rms_norm_backward<T>, train_swiglu<T>, train_swiglu_backward<T>,
                                 train_rotate<T>};
 
 }  // namespace
 
-extern const AllTrainKernels GAUNTLET_TRAIN = {of<float>, of<uint16_t>};
+extern const AllTrainKernels GAUNTLET_TRAIN = {of<float>, of<uint16_t>, train_adamw};
 
 }  // namespace gauntlet

@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::kernels::{self, RawAdamWStep};
 use crate::{ShimError, ffi};
 
 /// What an AdamW step is taken with. [`Default`] is PyTorch's: `lr` 1e-3, betas 0.9 and 0.999, `eps` 1e-8, decay 1e-2.
@@ -111,6 +112,72 @@ pub fn fused_adamw(
         steps,
     };
     step(&operands, options)
+}
+
+/// What else a step of [`adamw_bf16`] needs to know.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rounding {
+    /// The gradient is multiplied by this first.
+    pub gradient_scale: f64,
+    /// Decides, with the place of a value in its tensor, whether the value is rounded up or down. The same key repeats the
+    /// same step; steps and tensors need keys of their own.
+    pub key: u32,
+}
+
+/// Takes the AdamW step of [`fused_adamw`] on a weight that is bf16 alone, with moments in bf16, in place.
+///
+/// All is computed in `f32`. What is stored is rounded stochastically: up or down as likely as the value is near, so that
+/// its mean is the value, and updates far smaller than a unit of the last place are not lost (Zamirai et al. 2020,
+/// arXiv 2010.06192). `step` is as in [`fused_adamw`]. The four tensors are bf16 of one shape on the CPU, contiguous but for
+/// the gradient.
+///
+/// # Errors
+///
+/// [`ShimError::Operand`] names the first operand that does not fit; nothing was changed then.
+pub fn adamw_bf16(
+    param: &Tensor,
+    grad: &Tensor,
+    [exp_avg, exp_avg_sq]: [&Tensor; 2],
+    step: &mut Tensor,
+    options: FusedAdamW,
+    rounding: Rounding,
+) -> Result<(), ShimError> {
+    let wanted = Wanted {
+        shape: &defined("params", 0, param)?.size(),
+        kind: Kind::BFloat16,
+        device: Device::Cpu,
+    };
+    for (what, tensor) in [
+        ("params", param),
+        ("exp_avg", exp_avg),
+        ("exp_avg_sq", exp_avg_sq),
+    ] {
+        wanted.check(what, 0, tensor)?;
+        if !tensor.is_contiguous() {
+            return Err(operand(what, 0, "contiguous", "not"));
+        }
+    }
+    wanted.check("grads", 0, grad)?;
+    let count = Wanted {
+        shape: &[],
+        kind: Kind::Float,
+        device: Device::Cpu,
+    };
+    count.check("steps", 0, step)?;
+    tch::no_grad(|| *step += 1.0);
+    let t = step.double_value(&[]);
+    let raw = RawAdamWStep {
+        scale: rounding.gradient_scale as f32,
+        decay: (1.0 - options.lr * options.weight_decay) as f32,
+        beta1: options.beta1 as f32,
+        beta2: options.beta2 as f32,
+        rate: (options.lr / (1.0 - options.beta1.powf(t))) as f32,
+        root: (1.0 / (1.0 - options.beta2.powf(t)).sqrt()) as f32,
+        eps: options.eps as f32,
+        key: rounding.key,
+    };
+    kernels::adamw_bf16(param, &grad.contiguous(), [exp_avg, exp_avg_sq], &raw);
+    Ok(())
 }
 
 #[expect(unsafe_code, reason = "the one call whose operands are checked above")]
@@ -367,5 +434,103 @@ mod tests {
             );
             assert_eq!(run.params[1], before);
         }
+    }
+
+    fn bf16(values: &Tensor) -> Tensor {
+        values.to_kind(Kind::BFloat16)
+    }
+
+    const ROUNDING: Rounding = Rounding {
+        gradient_scale: 1.0,
+        key: 7,
+    };
+
+    /// 20 steps with a constant gradient in bf16 and in `f32`, and how far the means of the weights moved.
+    fn moved(n: i64, lr: f64) -> (f64, f64) {
+        let options = FusedAdamW {
+            lr,
+            ..FusedAdamW::default()
+        };
+        let scalar = || Tensor::zeros([] as [i64; 0], (Kind::Float, Device::Cpu));
+        let start = Tensor::ones([n], (Kind::Float, Device::Cpu));
+        let grad = start.randn_like();
+        let (a, b) = (bf16(&start), start.copy());
+        let ours = [bf16(&start.zeros_like()), bf16(&start.zeros_like())];
+        let theirs = [start.zeros_like(), start.zeros_like()];
+        let (mut count, other) = (scalar(), scalar());
+        for key in 0..20 {
+            let rounding = Rounding { key, ..ROUNDING };
+            let moments = [&ours[0], &ours[1]];
+            adamw_bf16(&a, &bf16(&grad), moments, &mut count, options, rounding).unwrap();
+            let one = |t: &Tensor| [t.shallow_clone()];
+            let (m, v) = (one(&theirs[0]), one(&theirs[1]));
+            fused_adamw(&one(&b), &one(&grad), &m, &v, &one(&other), options).unwrap();
+        }
+        assert_eq!(count.double_value(&[]), 20.0);
+        let towards = |t: &Tensor| {
+            let along = (t.to_kind(Kind::Float) - &start) * grad.sign();
+            along.mean(Kind::Double).double_value(&[])
+        };
+        (towards(&a), towards(&b))
+    }
+
+    #[test]
+    fn rounded_steps_far_below_a_unit_of_the_last_place_add_up() {
+        tch::manual_seed(11);
+        // A unit of the last place of bf16 next to one is 2^-8 below and 2^-7 above; a step is a fortieth of the first.
+        let (rounded, exact) = moved(40_003, 1e-4);
+        assert!(exact < -1.9e-3, "{exact}");
+        assert!((rounded / exact - 1.0).abs() < 0.1, "{rounded} {exact}");
+    }
+
+    #[test]
+    fn a_rounded_step_is_within_a_unit_of_the_last_place_and_repeats() {
+        for shape in [&[][..], &[3], &[16], &[7, 13]] {
+            let n: i64 = shape.iter().product();
+            let values = |phase: f64| {
+                let angles = Tensor::arange(n, (Kind::Double, Device::Cpu)) * 0.37 + phase;
+                bf16(&angles.sin().reshape(shape))
+            };
+            let step = |key, gradient_scale| {
+                let (weight, grad) = (values(1.0), values(2.0));
+                let moments = [values(0.3) * 0.0, values(0.5) * 0.0];
+                let mut count = Tensor::zeros([] as [i64; 0], (Kind::Float, Device::Cpu));
+                let rounding = Rounding {
+                    key,
+                    gradient_scale,
+                };
+                let [m, v] = &moments;
+                adamw_bf16(&weight, &grad, [m, v], &mut count, options(), rounding).unwrap();
+                (weight, moments)
+            };
+            let (weight, [m, v]) = step(7, 0.5);
+            let (again, [m_again, v_again]) = step(7, 0.5);
+            assert!(weight == again && m == m_again && v == v_again);
+            let g = values(2.0).to_kind(Kind::Double) * 0.5;
+            let exact_m = &g * 0.1;
+            let exact = values(1.0).to_kind(Kind::Double) * (1.0 - 0.05 * 0.1) - g.sign() * 0.05;
+            let near = |a: &Tensor, b: &Tensor| {
+                let bound = b.abs() / 128.0 + 1e-6;
+                let far = (a.to_kind(Kind::Double) - b).abs().gt_tensor(&bound);
+                assert_eq!(far.sum(Kind::Int64).int64_value(&[]), 0, "{shape:?}");
+            };
+            near(&m, &exact_m);
+            near(&v, &(&g * &g * 0.001));
+            near(&weight, &exact);
+        }
+    }
+
+    #[test]
+    fn a_rounded_step_refuses_other_kinds() {
+        let (weight, moment) = (bf16(&Tensor::from(1.0)), bf16(&Tensor::from(0.0)));
+        let mut count = Tensor::from(0f32);
+        let grad = Tensor::from(1f32);
+        let both = [&moment, &moment];
+        let error = adamw_bf16(&weight, &grad, both, &mut count, options(), ROUNDING).unwrap_err();
+        assert!(
+            error.to_string().starts_with("grads[0] is Float []"),
+            "{error}"
+        );
+        assert_eq!(count.double_value(&[]), 0.0);
     }
 }

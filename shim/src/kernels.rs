@@ -43,7 +43,28 @@ pub(crate) struct RawCache {
     pub values: *mut c_void,
 }
 
+/// `gauntlet::AdamWStep`.
+#[repr(C)]
+pub(crate) struct RawAdamWStep {
+    pub scale: f32,
+    pub decay: f32,
+    pub beta1: f32,
+    pub beta2: f32,
+    pub rate: f32,
+    pub root: f32,
+    pub eps: f32,
+    pub key: u32,
+}
+
 unsafe extern "C" {
+    fn gauntlet_adamw_bf16(
+        weight: *mut u16,
+        grad: *const u16,
+        exp_avg: *mut u16,
+        exp_avg_sq: *mut u16,
+        n: i64,
+        step: *const RawAdamWStep,
+    );
     fn gauntlet_pack(parts: *const RawRows, count: i64, half: i32, packed: *mut RawPacked);
     fn gauntlet_linear(
         packed: *const RawPacked,
@@ -168,6 +189,27 @@ pub(crate) fn attention(
             scale,
             &cache,
             floats(y),
+        );
+    }
+}
+
+/// A step of [`crate::adamw_bf16`], which has checked that all four tensors are contiguous bf16 of one size on the CPU.
+pub(crate) fn adamw_bf16(
+    weight: &Tensor,
+    grad: &Tensor,
+    [exp_avg, exp_avg_sq]: [&Tensor; 2],
+    step: &RawAdamWStep,
+) {
+    // SAFETY: all four have the same number of values of two bytes, which is what is read and written; no other thread can
+    // change them, since `Tensor` is not Sync.
+    unsafe {
+        gauntlet_adamw_bf16(
+            weight.data_ptr().cast(),
+            grad.data_ptr().cast(),
+            exp_avg.data_ptr().cast(),
+            exp_avg_sq.data_ptr().cast(),
+            weight.numel() as i64,
+            step,
         );
     }
 }

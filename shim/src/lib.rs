@@ -1,6 +1,7 @@
 //! The few calls of libtorch that [`tch`] does not bind, and of the system around them, behind safe functions.
 //!
-//! - [`fused_adamw`]: libtorch's fused AdamW step over many tensors at once.
+//! - [`fused_adamw`]: libtorch's fused AdamW step over many tensors at once; [`adamw_bf16`]: the same on a weight in bf16
+//!   alone, rounded stochastically.
 //! - [`inference_mode`]: runs a closure with autograd's bookkeeping switched off altogether.
 //! - [`fused`]: products of packed weights and attention over a paged cache, for decoding.
 //! - [`training`]: RMSNorm, SwiGLU and rotary positions in one pass each, with their gradients.
@@ -22,7 +23,7 @@ mod mapped;
 pub mod training;
 mod writeback;
 
-pub use adamw::{FusedAdamW, fused_adamw};
+pub use adamw::{FusedAdamW, Rounding, adamw_bf16, fused_adamw};
 pub use allocator::keep_freed_memory;
 pub use filled::read_tensor;
 pub use inference::inference_mode;

@@ -112,7 +112,7 @@ choice! {
     pub enum Dtype {
         /// 32-bit floats.
         Float32 = "float32",
-        /// Brain floats, with 32-bit masters of the weights that are trained.
+        /// Brain floats; weights that are trained have 32-bit masters, unless training.master_weights says otherwise.
         BFloat16 = "bfloat16",
     }
 }
@@ -212,6 +212,10 @@ section! {
         lora_targets: Vec<String> = TARGETS.map(str::to_owned).to_vec();
         /// Whether activations are computed again in the backward pass: about a third more time for much less memory.
         activation_checkpointing: bool = false;
+        /// Whether weights that are trained in bfloat16 without an adapter have 32-bit masters, gradients and moments (16
+        /// bytes a weight, and 2 while it is used). false keeps all four in bfloat16 (8 bytes), AdamW rounds stochastically,
+        /// and warmup.muon_ratio has no effect. On the CPU only.
+        master_weights: bool = true;
     }
 }
 

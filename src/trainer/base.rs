@@ -102,12 +102,20 @@ impl Base {
             ))
         })?;
         let lora = lora_config(config);
-        // Without an adapter the weights are trained, so they are the 32-bit masters of what bf16 computes.
-        let (stored, compute) = match (model.dtype, &lora) {
-            (Dtype::Float32, _) => (Kind::Float, Kind::Float),
-            (Dtype::BFloat16, Some(_)) => (Kind::BFloat16, Kind::BFloat16),
-            (Dtype::BFloat16, None) => (Kind::Float, Kind::BFloat16),
+        // Without an adapter the weights are trained; then they may be the 32-bit masters of what bf16 computes.
+        let masters = lora.is_none() && config.training.master_weights;
+        let (stored, compute) = match model.dtype {
+            Dtype::Float32 => (Kind::Float, Kind::Float),
+            Dtype::BFloat16 if masters => (Kind::Float, Kind::BFloat16),
+            Dtype::BFloat16 => (Kind::BFloat16, Kind::BFloat16),
         };
+        if lora.is_none() && stored == Kind::BFloat16 && device != Device::Cpu {
+            return Err(TrainError::Base(format!(
+                "training.master_weights=false rounds on the CPU only, and run.device is {}; take master_weights=true, or \
+                 an adapter with training.lora_rank",
+                config.run.device
+            )));
+        }
         let checkpointing = config.training.activation_checkpointing;
         let weights = pretrained.weights(stored)?;
         let hash = pretrained.hash();
@@ -173,8 +181,13 @@ impl Base {
     pub fn player(&self, weights: Vec<(String, Tensor)>) -> Transformer {
         match &self.lora {
             Some(lora) => self.model.with_adapter(lora.clone(), weights),
-            None => Transformer::from_weights(self.config(), weights, self.model.device())
-                .running(self.model.compute_kind(), self.model.batching()),
+            None => {
+                // Those of a checkpoint may be of another kind, as where a run without masters begins with one that had some.
+                let kind = self.model.parameters()[0].1.kind();
+                let stored = weights.into_iter().map(|(n, t)| (n, t.to_kind(kind)));
+                Transformer::from_weights(self.config(), stored.collect(), self.model.device())
+                    .running(self.model.compute_kind(), self.model.batching())
+            }
         }
     }
 

@@ -309,6 +309,7 @@ pub(super) fn check_resumable(config: &Config, checkpoint: &Checkpoint) -> Resul
     for (section, key) in [
         ("training", "lora_rank"),
         ("training", "lora_targets"),
+        ("training", "master_weights"),
         ("players", "generators"),
         ("players", "discriminators"),
     ] {

@@ -31,7 +31,7 @@ fn checkpoints(dir: &Dir, args: &[&str]) -> Output {
 }
 
 /// A directory with CONFIG and a small model in the layout of published ones.
-fn on_a_published_model() -> (Dir, PathBuf) {
+pub fn on_a_published_model() -> (Dir, PathBuf) {
     let dir = Dir::new();
     let base = dir.root.join("base");
     let trained = peaceful().join("checkpoints/final");
