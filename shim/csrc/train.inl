@@ -115,7 +115,8 @@ inline u16x32 draw16(u16x32 x) {
   return x ^ (x >> 16);
 }
 
-// Rounds towards or away from zero, as near as `drawn`, of 16 bits, is large, so that the mean is the value itself.
+// Stochastic rounding: `drawn`, 16 bits, carries into the kept half as often as the dropped half is large, so that the
+// mean of what is stored is the value itself.
 inline void store_drawn(uint16_t* p, v16 v, u16x32 drawn) {
   const h16 halves = __builtin_convertvector(((u16x32)v + drawn) >> 16, h16);
   *(h16u*)p = halves;

@@ -1,5 +1,5 @@
-//! The foreign functions of `csrc/kernels.cpp`, each behind a function that takes tensors which [`crate::fused`] has
-//! checked.
+//! The foreign functions of `csrc/kernels.cpp`, each behind a function that takes tensors which [`crate::fused`] or
+//! [`crate::adamw_bf16`] has checked.
 #![expect(
     unsafe_code,
     reason = "this module is the boundary to the fused kernels"
