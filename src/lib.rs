@@ -9,6 +9,7 @@ pub mod batch;
 pub mod config;
 pub mod metrics;
 pub mod mistake_book;
+pub mod own_chains;
 pub mod problems;
 pub mod prompts;
 pub mod rewards;

@@ -56,11 +56,27 @@ pub fn trace_example(
     problem: &Problem,
     stages: &[Stage],
 ) -> Result<Example, EncodingError> {
-    let mut tokens = encoder.problem_prompt(problem)?;
+    let signature = PromptEncoder::shown_signature(problem);
+    chain_example(
+        encoder,
+        (&problem.statement, signature),
+        &problem.trace,
+        stages,
+    )
+}
+
+/// As [`trace_example`], for a problem's statement and the signature that its prompt shows, and the text of each stage.
+pub fn chain_example(
+    encoder: &PromptEncoder,
+    (statement, signature): (&str, Option<&str>),
+    texts: &[String; Stage::COUNT],
+    stages: &[Stage],
+) -> Result<Example, EncodingError> {
+    let mut tokens = encoder.problem(statement, signature)?;
     let from = tokens.len();
     for &stage in stages {
-        let text = &problem.trace[stage.index()];
-        let opening = encoder.problem_code_opening(problem)?;
+        let text = &texts[stage.index()];
+        let opening = encoder.code_opening(signature)?;
         match text.strip_prefix(&opening.header) {
             Some(rest) if stage == Stage::Code && encoder.format() == Format::Plain => {
                 tokens.extend(opening.tokens);

@@ -90,6 +90,7 @@ fn request(name: &str, step: u64, score: Option<f64>) -> SaveRequest {
         training_config: json!({"run": {"seed": u64::MAX}}),
         trainer_state: json!({"step": step, "alpha": 0.1}),
         mistake_book: "{\"problem\":\"x\"}\n".into(),
+        own_chains: String::new(),
         tokenizer: "{}".into(),
         prompts: vec![
             ("generator/stage_1.j2".into(), "Solve {{ problem }}".into()),

@@ -42,6 +42,7 @@ const PLAIN: &[&str] = &[
     "advantage",
     "batch",
     "mistake_book",
+    "own_chains",
 ];
 
 /// A longer file is read in pieces, so it is written in pieces.

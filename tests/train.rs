@@ -15,6 +15,7 @@ mod lora;
 mod masters;
 mod players;
 mod script;
+mod self_training;
 mod serve;
 mod tensorboard;
 

@@ -109,7 +109,10 @@ fn is_given(name: &str) -> bool {
             !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
         })
     };
-    name == "final" || name.starts_with("emergency") || numbered("stage_") || numbered("step_")
+    ["final", "warm_up"].contains(&name)
+        || name.starts_with("emergency")
+        || numbered("stage_")
+        || numbered("step_")
 }
 
 /// The kind of periodic checkpoint that a name tells: `step_<digits>`, whose suffix is empty or

@@ -194,6 +194,15 @@ impl Checkpoint {
         self.text("mistake_book.jsonl")
     }
 
+    /// Content of own_chains.jsonl; empty where there is none.
+    pub fn own_chains(&self) -> Result<String, CheckpointError> {
+        const FILE: &str = "own_chains.jsonl";
+        match self.manifest.files.iter().any(|file| file.path == FILE) {
+            true => self.text(FILE),
+            false => Ok(String::new()),
+        }
+    }
+
     /// Content of tokenizer.json.
     pub fn tokenizer(&self) -> Result<String, CheckpointError> {
         self.text("tokenizer.json")

@@ -51,6 +51,8 @@ pub struct SaveRequest {
     pub trainer_state: Json,
     /// Content of mistake_book.jsonl.
     pub mistake_book: String,
+    /// Content of own_chains.jsonl, which a checkpoint without any does not have.
+    pub own_chains: String,
     /// Content of tokenizer.json.
     pub tokenizer: String,
     /// File name and content of every prompt template.
@@ -110,6 +112,9 @@ impl SaveRequest {
                 self.mistake_book.into_bytes(),
             ),
         ];
+        if !self.own_chains.is_empty() {
+            files.push(("own_chains.jsonl".to_string(), self.own_chains.into_bytes()));
+        }
         for (name, text) in self.prompts {
             if !names::is_plain_path(&name) {
                 let reason =

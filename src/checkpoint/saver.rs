@@ -136,6 +136,7 @@ impl Condition for OnImprovement {
 ///     training_config: json!({}),
 ///     trainer_state: json!({}),
 ///     mistake_book: String::new(),
+///     own_chains: String::new(),
 ///     tokenizer: "{}".to_owned(),
 ///     prompts: Vec::new(),
 ///     parent: None,

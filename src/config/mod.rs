@@ -20,10 +20,17 @@ pub use key::{Key, Setting};
 pub use sections::{
     Backend, Checkpoint, CheckpointKind, Config, Dtype, Evaluation, Game, InitRole, Model,
     ModelKind, ModelOverrides, Monitor, Optimizer, Players, Problems, Run, Sampling, Sandbox,
-    Stages, Strategy, Training, Warmup, WhenBusy,
+    SelfTraining, Stages, Strategy, Training, Warmup, WhenBusy,
 };
 
 use crate::stage::Stage;
+
+impl SelfTraining {
+    /// Optimizer steps of each generator over all rounds.
+    pub fn all_steps(&self) -> u64 {
+        self.rounds * self.steps
+    }
+}
 
 impl Config {
     /// The generator's architecture: `model` with what the `generator` section overrides.

@@ -61,6 +61,8 @@ config! {
     training: Training,
     /// Supervised training before the game.
     warmup: Warmup,
+    /// Imitation of the generators' own right chains, between warm-up and game.
+    self_training: SelfTraining,
     /// Which stages are trained, and for how long.
     stages: Stages,
     /// The rules of the game.
@@ -249,6 +251,26 @@ section! {
         verdict_samples: usize = 4, in 1..=64;
         /// Further problems that teach the discriminator to write tests: executed inputs, without chains of the generator.
         attack_problems: usize = 1500, in 0..=1000000;
+    }
+}
+
+section! {
+    /// Imitation of the generators' own right chains, between warm-up and game, for problems without traces.
+    pub struct SelfTraining {
+        /// Rounds of sampling and imitating (STaR, ReST); 0 leaves self-training out. Batch size, Muon, weight decay and the
+        /// form of the learning rate are those of warmup.
+        rounds: u64 = 0, in 0..=1000;
+        /// New problems that a round plays, by the rules of the game's first stage.
+        problems: usize = 8192, in 1..=10000000;
+        /// Chains sampled for each of them, of which at most one is kept: one that passes gold tests, attacks and replayed
+        /// kills.
+        samples: usize = 4, in 1..=256;
+        /// Optimizer steps of each generator in a round.
+        steps: u64 = 800, in 0..=10000000;
+        /// Share of own chains in a batch; the rest are reference traces.
+        own_share: f64 = 0.5, in 0.0..=1.0;
+        /// Highest learning rate, reached in the first round; one cosine goes over all rounds.
+        learning_rate: f64 = 1e-3, in 0.0..=1.0;
     }
 }
 

@@ -96,7 +96,12 @@ pub fn best_of(
             .iter()
             .map(|a| f64::from(u8::from(a.judgement.passed())))
             .collect();
-        let chosen = (0..passed.len()).max_by(|&a, &b| verdicts[a].total_cmp(&verdicts[b]));
+        // A chain that was cut short has no code, and its verdict is one on a stage: it is no choice beside whole ones.
+        let rank = |i: usize| (counted[i].code.is_some(), verdicts[i]);
+        let chosen = (0..passed.len()).max_by(|&a, &b| {
+            let ((a_whole, a), (b_whole, b)) = (rank(a), rank(b));
+            a_whole.cmp(&b_whole).then(a.total_cmp(&b))
+        });
         let Some(chosen) = chosen else { continue };
         best.mean
             .push(passed.iter().sum::<f64>() / passed.len() as f64);

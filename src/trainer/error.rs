@@ -11,6 +11,7 @@ use crate::mistake_book::MistakeBookError;
 use crate::model::config::ModelConfigError;
 use crate::model::pretrained::LoadError;
 use crate::optimizer::OptimizerError;
+use crate::own_chains::OwnChainsError;
 use crate::problems::ProblemError;
 use crate::problems::ground::GroundError;
 use crate::warmup::WarmupError;
@@ -54,6 +55,18 @@ pub enum TrainError {
     /// The mistake book of a checkpoint does not read.
     #[error(transparent)]
     MistakeBook(#[from] MistakeBookError),
+    /// The generators' own chains of a checkpoint do not read.
+    #[error(transparent)]
+    OwnChains(#[from] OwnChainsError),
+    /// Self-training on own chains alone without any.
+    #[error(
+        "self-training: none of {chains} chains was right, so there is nothing to imitate; warm up longer, take easier \
+         problems, or imitate reference traces beside (self_training.own_share below 1)"
+    )]
+    NothingToImitate {
+        /// Chains sampled.
+        chains: usize,
+    },
     /// The sandbox cannot be opened.
     #[error(transparent)]
     Sandbox(#[from] Fault),

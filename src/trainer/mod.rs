@@ -21,6 +21,7 @@ mod play;
 mod players;
 mod saving;
 mod scoring;
+mod self_training;
 mod session;
 mod standing;
 mod state;

@@ -447,6 +447,12 @@ impl Candidate {
 }
 
 impl Round {
+    /// The candidates that stood every test they met.
+    pub fn right(&self) -> impl Iterator<Item = &Candidate> {
+        let is_right = |c: &&Candidate| c.trial().is_ok_and(|trial| trial.right() == Some(true));
+        self.candidates.iter().filter(is_right)
+    }
+
     fn new(problem: Problem) -> Self {
         Self {
             problem,

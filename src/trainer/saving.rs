@@ -17,6 +17,7 @@ use crate::checkpoint::{
     SaveRequest, Saved, Saver, Store, is_called, take_requests, with_players,
 };
 use crate::config;
+use crate::own_chains;
 
 use super::TrainError;
 use super::base::kept_texts;
@@ -181,6 +182,21 @@ impl Session<'_> {
             name: &name,
             kind: CheckpointKind::Full,
             stage,
+            set_best: better,
+            score: self.summary.rows.last().map(|row| row.validation),
+            periodic: false,
+        };
+        self.begin(&plan)
+    }
+
+    /// The players as warm-up leaves them, where self-training comes before the game; `stage_0` is what the game begins
+    /// with.
+    pub(super) fn save_warm(&mut self, better: bool) -> Result<(), TrainError> {
+        let name = self.named("warm_up");
+        let plan = Plan {
+            name: &name,
+            kind: CheckpointKind::Full,
+            stage: 0,
             set_best: better,
             score: self.summary.rows.last().map(|row| row.validation),
             periodic: false,
@@ -495,6 +511,7 @@ impl Session<'_> {
             training_config: self.config.to_json(),
             trainer_state: serde_json::to_value(&self.state).expect("the state is plain data"),
             mistake_book: self.mistakes.to_jsonl(),
+            own_chains: own_chains::to_jsonl(&self.own_chains),
             tokenizer: encoder.tokenizer().json().to_owned(),
             prompts: kept_texts(encoder).into_iter().collect(),
             parent: self.saving.parent.clone(),

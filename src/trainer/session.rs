@@ -17,6 +17,7 @@ use crate::judge::Judge;
 use crate::metrics::StepReport;
 use crate::mistake_book::MistakeBook;
 use crate::model::sampling::DrawKey;
+use crate::own_chains::{OwnChain, read_jsonl};
 use crate::source::ProblemSource;
 use crate::stage::Stage;
 use crate::update::imitate;
@@ -60,6 +61,7 @@ pub struct Session<'o> {
     pub(super) source: ProblemSource,
     pub(super) roster: Roster,
     pub(super) mistakes: MistakeBook,
+    pub(super) own_chains: Vec<OwnChain>,
     pub(super) state: TrainerState,
     pub(super) files: RunFiles,
     pub(super) key: DrawKey,
@@ -124,7 +126,7 @@ impl<'o> Session<'o> {
         let validation = source.validation(judge.sandbox(), config.problems.validation_problems)?;
         let report = source.report(judge.sandbox(), config.problems.report_problems)?;
 
-        let mut mistakes = MistakeBook::default();
+        let (mut mistakes, mut own_chains) = (MistakeBook::default(), Vec::new());
         let (ground, tags) = ((device, base), config.run.tags.clone());
         let (mut state, roster) = match &resume {
             None => {
@@ -138,6 +140,7 @@ impl<'o> Session<'o> {
                 state.tags.extend(tags);
                 let roster = resumed_players(&config, checkpoint, &mut state, &encoder, ground)?;
                 mistakes.read_jsonl(&checkpoint.mistake_book()?)?;
+                own_chains = read_jsonl(&checkpoint.own_chains()?)?;
                 (state, roster)
             }
         };
@@ -187,6 +190,7 @@ impl<'o> Session<'o> {
             source,
             roster,
             mistakes,
+            own_chains,
             state,
             files,
             validation,
@@ -255,6 +259,7 @@ impl<'o> Session<'o> {
             let finished = match self.state.phase {
                 Phase::GeneratorWarmup => self.generator_warmup()?,
                 Phase::DiscriminatorWarmup => self.discriminator_warmup()?,
+                Phase::SelfTraining => self.self_training()?,
                 Phase::Game(stage) => self.game(stage)?,
                 Phase::Done => {
                     self.close()?;
@@ -370,7 +375,7 @@ impl<'o> Session<'o> {
     }
 
     /// Logs a step of warm-up, shows its progress, and saves where that is due.
-    fn finish_warmup_step(
+    pub(super) fn finish_warmup_step(
         &mut self,
         values: &[(&str, f64)],
         started: Instant,
@@ -441,8 +446,19 @@ impl<'o> Session<'o> {
                 self.state.phase = Phase::DiscriminatorWarmup;
                 self.state.phase_step = 0;
             }
-            Phase::DiscriminatorWarmup => {
+            Phase::DiscriminatorWarmup if self.config.self_training.all_steps() > 0 => {
                 let better = self.evaluate("warm-up")?;
+                self.state.phase = Phase::SelfTraining;
+                self.state.phase_step = 0;
+                self.save_warm(better)?;
+            }
+            Phase::DiscriminatorWarmup | Phase::SelfTraining => {
+                let better = self.evaluate(match self.state.phase {
+                    Phase::SelfTraining => "self-training",
+                    _ => "warm-up",
+                })?;
+                // Nothing reads them again.
+                self.own_chains.clear();
                 self.roster.enter_game(game_options(&self.config), None);
                 self.state.phase = after(None, &self.config);
                 self.state.phase_step = 0;
@@ -471,7 +487,7 @@ impl<'o> Session<'o> {
 }
 
 /// Whose turn a step of warm-up is, and which of its own steps it is.
-fn turn(step: u64, players: u64) -> (usize, u64) {
+pub(super) fn turn(step: u64, players: u64) -> (usize, u64) {
     ((step % players) as usize, step / players)
 }
 

@@ -23,6 +23,8 @@ pub enum Phase {
     GeneratorWarmup,
     /// The discriminator learns from executed samples.
     DiscriminatorWarmup,
+    /// The generators imitate right chains of their own.
+    SelfTraining,
     /// A stage of the game.
     Game(Stage),
     /// Everything planned is done.
@@ -33,7 +35,7 @@ impl Phase {
     /// The number in checkpoint names and metrics: 0 for warm-up, then the stage.
     pub fn stage_id(self) -> u8 {
         match self {
-            Phase::GeneratorWarmup | Phase::DiscriminatorWarmup => 0,
+            Phase::GeneratorWarmup | Phase::DiscriminatorWarmup | Phase::SelfTraining => 0,
             Phase::Game(stage) => stage.number(),
             Phase::Done => Stage::Code.number(),
         }
@@ -62,8 +64,11 @@ pub struct TrainerState {
     pub step: u64,
     /// Seed of all draws.
     pub seed: u64,
-    /// Problems drawn for the game so far; the next batch begins there.
+    /// Problems drawn for self-training and the game so far; the next batch begins there.
     pub problems_seen: u64,
+    /// Rounds of self-training whose chains have been sampled.
+    #[serde(default)]
+    pub sampled_rounds: u64,
     /// What is known of each player.
     #[serde(flatten)]
     pub standings: Standings,
@@ -104,6 +109,7 @@ impl TrainerState {
             true => config.warmup.discriminator_steps * config.players.discriminators as u64,
             false => 0,
         };
+        let own = config.self_training.all_steps() * config.players.generators as u64;
         let game = |from: Option<Stage>| -> u64 {
             let left = config.planned_stages();
             left.filter(|(stage, _)| from.is_none_or(|from| *stage >= from))
@@ -111,8 +117,9 @@ impl TrainerState {
                 .sum()
         };
         let ahead = match self.phase {
-            Phase::GeneratorWarmup => generator + discriminator + game(None),
-            Phase::DiscriminatorWarmup => discriminator + game(None),
+            Phase::GeneratorWarmup => generator + discriminator + own + game(None),
+            Phase::DiscriminatorWarmup => discriminator + own + game(None),
+            Phase::SelfTraining => own + game(None),
             Phase::Game(stage) => game(Some(stage)),
             Phase::Done => 0,
         };
@@ -128,6 +135,7 @@ impl TrainerState {
             step: 0,
             seed,
             problems_seen: 0,
+            sampled_rounds: 0,
             standings: Standings::new(players),
             best_score: None,
             reference: None,

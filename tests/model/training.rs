@@ -135,6 +135,7 @@ fn adapter_checkpoint(
         training_config: json!({}),
         trainer_state: json!({}),
         mistake_book: String::new(),
+        own_chains: String::new(),
         tokenizer: tokenizer(),
         prompts: Vec::new(),
         parent: None,

@@ -157,6 +157,7 @@ fn doctored(dir: &Dir, change: impl FnOnce(&mut PlayerState)) -> PathBuf {
         training_config: whole.training_config().unwrap(),
         trainer_state: whole.trainer_state().unwrap(),
         mistake_book: whole.mistake_book().unwrap(),
+        own_chains: whole.own_chains().unwrap(),
         tokenizer: whole.tokenizer().unwrap(),
         prompts: whole.prompts().unwrap(),
         parent: None,
