@@ -198,12 +198,13 @@ impl Session<'_> {
 }
 
 /// The rules of the game for sampling: a group of chains, one attack set against one of them, and no bank, because nobody
-/// is paid.
+/// is paid. All stages are sampled at one temperature: what the policy would have written anyway teaches it less.
 fn sampling_rules(config: &Config) -> Config {
     let mut rules = config.clone();
     rules.game.group_size = config.self_training.samples;
     rules.game.discriminator_group_size = 1;
     rules.game.continuations = 1;
     rules.game.bank_mutants = 0;
+    rules.sampling.continuation_temperature = rules.sampling.temperature;
     rules
 }
