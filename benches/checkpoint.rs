@@ -145,6 +145,7 @@ fn request(name: &str, player: PlayerState) -> SaveRequest {
         training_config: json!({}),
         trainer_state: json!({}),
         mistake_book: String::new(),
+        own_chains: String::new(),
         tokenizer: "{}".into(),
         prompts: Vec::new(),
         parent: None,
