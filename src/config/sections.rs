@@ -269,7 +269,7 @@ section! {
         steps: u64 = 800, in 0..=10000000;
         /// Share of own chains in a batch; the rest are reference traces.
         own_share: f64 = 0.5, in 0.0..=1.0;
-        /// Highest learning rate, reached in the first round; one cosine goes over all rounds.
+        /// Highest learning rate; it rises and comes down once in each round, before the next samples.
         learning_rate: f64 = 1e-3, in 0.0..=1.0;
     }
 }

@@ -65,11 +65,26 @@ fn own_right_chains_are_kept_imitated_and_resumed_exactly() {
         let other = Checkpoint::open(&whole.join("checkpoints").join(name)).unwrap();
         assert_eq!(other.own_chains().unwrap(), "", "{name}");
     }
-    let sampled: Vec<serde_json::Value> = read(&whole, "metrics.jsonl")
+    let metrics: Vec<serde_json::Value> = read(&whole, "metrics.jsonl")
         .lines()
-        .filter(|line| line.contains("\"self_training\""))
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
+    let rounds: Vec<_> = metrics
+        .split(|line| line["self_training"].is_object())
+        .skip(1)
+        .map(|round| {
+            round
+                .iter()
+                .filter_map(|line| line["learning_rate"].as_f64())
+        })
+        .map(|rates| rates.take(60).collect::<Vec<_>>())
+        .collect();
+    assert!(rounds[0][59] < 0.1 * rounds[0][30], "{:?}", rounds[0]);
+    assert_eq!(rounds[0], rounds[1], "every round anneals");
+    let sampled = metrics
+        .iter()
+        .filter(|line| line["self_training"].is_object());
+    let sampled: Vec<_> = sampled.collect();
     assert_eq!(sampled.len(), 2);
     for (round, line) in sampled.iter().enumerate() {
         let line = &line["self_training"];
