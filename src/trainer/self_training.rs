@@ -49,7 +49,7 @@ impl Session<'_> {
             let player = &mut self.roster.generators[number];
             let nats = imitate(&player.policy.model, &examples, 1.0);
             let (floor, rise) = (warmup.min_lr_ratio, warmup.lr_warmup_steps);
-            // In each round anew: of weights that were left at a high rate, the next round samples half as many right chains.
+            // In each round anew: weights left at a high rate write fewer right chains in the next round's samples.
             let (peak, of_round) = (options.learning_rate, step % options.steps);
             let rate = learning_rate(peak, floor, rise, of_round, options.steps);
             let norm = player.step(rate)?;
