@@ -38,8 +38,8 @@ fn main() {
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
 }
 
-/// The fused kernels, once for any processor and on x86-64 again for AVX-512, without and with
-/// products of bf16. LibTorch's OpenMP runs their loops.
+/// The fused kernels, once for any processor and on x86-64 again for AVX2 and for AVX-512, without and with products of
+/// bf16. LibTorch's OpenMP runs their loops.
 fn compile_kernels() {
     let target = |name: &str| env::var(name).unwrap_or_default();
     let x86 = target("CARGO_CFG_TARGET_ARCH") == "x86_64";
@@ -54,7 +54,7 @@ fn compile_kernels() {
             .flag_if_supported("-Wno-psabi") // vectors are passed between functions of one file only
             .file(format!("csrc/{file}.cpp"));
         if x86 {
-            build.define("GAUNTLET_AVX512", None);
+            build.define("GAUNTLET_X86", None);
         }
         if linux {
             build.flag("-fopenmp");
@@ -73,27 +73,22 @@ fn compile_kernels() {
     }
     dispatch.compile("gauntlet_kernels");
     build("kernels_base").compile("gauntlet_kernels_base");
-    let wide = |file: &str, also: &[&str]| {
+    let wide = |file: &str, extensions: &[&[&str]]| {
         let mut wide = build(file);
-        let extensions = [
-            "avx512f",
-            "avx512bw",
-            "avx512vl",
-            "avx512dq",
-            "avx512vnni",
-            "fma",
-        ];
-        for extension in extensions.iter().chain(also) {
+        for extension in extensions.concat() {
             wide.flag(format!("-m{extension}"));
         }
         wide.flag_if_supported("-mprefer-vector-width=512");
         wide.compile(&format!("gauntlet_{file}"));
     };
+    let avx2 = &["avx2", "fma"][..];
+    let avx512 = &["avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni"][..];
     if x86 {
-        wide("kernels_avx512", &[]);
+        wide("kernels_avx2", &[avx2]);
+        wide("kernels_avx512", &[avx2, avx512]);
     }
     if bf16 {
-        wide("kernels_avx512_bf16", &["avx512bf16"]);
+        wide("kernels_avx512_bf16", &[avx2, avx512, &["avx512bf16"]]);
     }
     if linux {
         println!("cargo::rustc-link-lib=dylib=gomp");

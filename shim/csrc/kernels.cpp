@@ -4,35 +4,56 @@
 
 namespace {
 
-#ifdef GAUNTLET_AVX512
-bool wide() {
-  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                          __builtin_cpu_supports("avx512vnni");
-  return has;
-}
-#endif
+using gauntlet::Isa;
 
+// The widest that this processor has and the compiler knew.
+Isa detect() {
+#ifdef GAUNTLET_X86
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Isa::BASE;
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq") ||
+      !__builtin_cpu_supports("avx512vnni"))
+    return Isa::AVX2;
 #ifdef GAUNTLET_AVX512_BF16
-bool wide_bf16() {
-  static const bool has = wide() && __builtin_cpu_supports("avx512bf16");
-  return has;
-}
+  if (__builtin_cpu_supports("avx512bf16")) return Isa::AVX512_BF16;
 #endif
+  return Isa::AVX512;
+#else
+  return Isa::BASE;
+#endif
+}
+
+// What this thread uses.
+Isa& chosen() {
+  static const Isa widest = detect();
+  static thread_local Isa isa = widest;
+  return isa;
+}
 
 const gauntlet::Kernels& kernels() {
+  switch (chosen()) {
 #ifdef GAUNTLET_AVX512_BF16
-  if (wide_bf16()) return gauntlet::kernels_avx512_bf16;
+    case Isa::AVX512_BF16: return gauntlet::kernels_avx512_bf16;
 #endif
-#ifdef GAUNTLET_AVX512
-  if (wide()) return gauntlet::kernels_avx512;
+#ifdef GAUNTLET_X86
+    case Isa::AVX512: return gauntlet::kernels_avx512;
+    case Isa::AVX2: return gauntlet::kernels_avx2;
 #endif
-  return gauntlet::kernels_base;
+    default: return gauntlet::kernels_base;
+  }
 }
 
 }  // namespace
 
 extern "C" {
+
+int32_t gauntlet_isa(void) { return (int32_t)chosen(); }
+
+void gauntlet_limit_isa(int32_t most) {
+  const Isa widest = detect();
+  chosen() = (Isa)most < widest ? (Isa)most : widest;
+}
 
 void gauntlet_pack(const gauntlet::Rows* parts, int64_t count, int32_t bf16, gauntlet::Packed* packed) {
   kernels().pack(parts, count, bf16, packed);
@@ -69,10 +90,14 @@ void gauntlet_adamw_bf16(uint16_t* weight, const uint16_t* grad, uint16_t* exp_a
 namespace gauntlet {
 
 const AllTrainKernels& train_kernels() {
-#ifdef GAUNTLET_AVX512
-  if (wide()) return train_avx512;
+  switch (chosen()) {
+#ifdef GAUNTLET_X86
+    case Isa::AVX512_BF16:
+    case Isa::AVX512: return train_avx512;
+    case Isa::AVX2: return train_avx2;
 #endif
-  return train_base;
+    default: return train_base;
+  }
 }
 
 }  // namespace gauntlet

@@ -4,6 +4,10 @@
 
 namespace gauntlet {
 
+// Instruction sets that there are kernels for, each with those before it: whatever the compiler takes for granted; AVX2
+// with FMA; AVX-512 with VNNI; the same with products of bf16.
+enum class Isa : int32_t { BASE = 0, AVX2 = 1, AVX512 = 2, AVX512_BF16 = 3 };
+
 // How the weights of a packed linear layer are stored.
 enum Precision : int32_t { F32 = 0, BF16 = 1, I8 = 2 };
 
@@ -48,7 +52,7 @@ struct Kernels {
   void (*pack)(const Rows* parts, int64_t count, int32_t bf16, Packed* packed);
   // y [m, n] = x [m, k] W^T + bias, or added to y. With int8 weights x is rounded to int8, and with bf16 weights to
   // bf16 where the processor multiplies that; sums are float32. `scratch` takes the activations in the order they are
-  // read in: 4 m k bytes, or for int8 72 m ceil(k / 64).
+  // read in: 4 m k bytes, or for int8 136 m ceil(k / 64).
   void (*linear)(const Packed* packed, const float* x, int64_t m, float* y, int32_t add, void* scratch);
   void (*rms_norm)(const float* x, const float* weight, int64_t m, int64_t c, float eps, float* y);
   // y [m, i] = silu(x[:, :i]) * x[:, i:]
@@ -64,7 +68,8 @@ struct Kernels {
 };
 
 extern const Kernels kernels_base;
-#ifdef GAUNTLET_AVX512
+#ifdef GAUNTLET_X86
+extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;
 #endif
 #ifdef GAUNTLET_AVX512_BF16

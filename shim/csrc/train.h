@@ -46,7 +46,8 @@ struct AllTrainKernels {
 const AllTrainKernels& train_kernels();
 
 extern const AllTrainKernels train_base;
-#ifdef GAUNTLET_AVX512
+#ifdef GAUNTLET_X86
+extern const AllTrainKernels train_avx2;
 extern const AllTrainKernels train_avx512;
 #endif
 

@@ -16,11 +16,11 @@ void train_rms_norm(const T* x, const float* weight, int64_t m, int64_t c, float
 #pragma omp parallel for schedule(static) if (m * c > WORTH_THREADS)
   for (int64_t i = 0; i < m; i++) {
     const T* row = x + i * c;
-    v16 squares = {};
-    for (int64_t j = 0; j < c; j += 16) squares += load(row + j) * load(row + j);
+    vf squares = {};
+    for (int64_t j = 0; j < c; j += LANES) squares += load(row + j) * load(row + j);
     const float scale = 1.0f / std::sqrt(sum(squares) / (float)c + eps);
     inverse[i] = scale;
-    for (int64_t j = 0; j < c; j += 16) store(y + i * c + j, load(row + j) * scale * load(weight + j));
+    for (int64_t j = 0; j < c; j += LANES) store(y + i * c + j, load(row + j) * scale * load(weight + j));
   }
 }
 
@@ -35,40 +35,40 @@ void train_rms_norm_backward(const T* x, const float* weight, const float* inver
     for (int64_t i = m * part / PARTS; i < m * (part + 1) / PARTS; i++) {
       const T *row = x + i * c, *g = dy + i * c;
       const float scale = inverse[i];
-      v16 dots = {};
-      for (int64_t j = 0; j < c; j += 16) dots += load(g + j) * load(weight + j) * load(row + j);
+      vf dots = {};
+      for (int64_t j = 0; j < c; j += LANES) dots += load(g + j) * load(weight + j) * load(row + j);
       const float mean = sum(dots) * scale * scale / (float)c;
-      for (int64_t j = 0; j < c; j += 16) {
-        const v16 dyj = load(g + j), xj = load(row + j);
+      for (int64_t j = 0; j < c; j += LANES) {
+        const vf dyj = load(g + j), xj = load(row + j);
         store(dx + i * c + j, (dyj * load(weight + j) - xj * mean) * scale);
         if (mine) store(mine + j, load(mine + j) + dyj * xj * scale);
       }
     }
   }
   if (!dweight) return;
-  for (int64_t j = 0; j < c; j += 16) {
-    v16 total = {};
+  for (int64_t j = 0; j < c; j += LANES) {
+    vf total = {};
     for (int64_t part = 0; part < PARTS; part++) total += load(partial.data() + part * c + j);
     store(dweight + j, total);
   }
 }
 
-inline v16 sigmoid16(v16 x) { return 1.0f / (1.0f + exp16(-x)); }
+inline vf sigmoid(vf x) { return 1.0f / (1.0f + exponential(-x)); }
 
 template <typename T>
 void train_swiglu(const T* gate, const T* up, int64_t n, T* y) {
 #pragma omp parallel for schedule(static) if (n > WORTH_THREADS)
-  for (int64_t i = 0; i < n; i += 16) {
-    const v16 g = load(gate + i);
-    store(y + i, g * sigmoid16(g) * load(up + i));
+  for (int64_t i = 0; i < n; i += LANES) {
+    const vf g = load(gate + i);
+    store(y + i, g * sigmoid(g) * load(up + i));
   }
 }
 
 template <typename T>
 void train_swiglu_backward(const T* gate, const T* up, const T* dy, int64_t n, T* dgate, T* dup) {
 #pragma omp parallel for schedule(static) if (n > WORTH_THREADS)
-  for (int64_t i = 0; i < n; i += 16) {
-    const v16 g = load(gate + i), s = sigmoid16(g), d = load(dy + i);
+  for (int64_t i = 0; i < n; i += LANES) {
+    const vf g = load(gate + i), s = sigmoid(g), d = load(dy + i);
     store(dgate + i, d * load(up + i) * s * (1.0f + g * (1.0f - s)));
     store(dup + i, d * g * s);
   }
@@ -84,9 +84,9 @@ void train_rotate(const T* x, const float* cos, const float* sin, int64_t tokens
     for (int64_t h = 0; h < heads; h++) {
       const T* from = x + (t * heads + h) * width;
       T* to = y + (t * heads + h) * width;
-      for (int64_t j = 0; j < half; j += 16) {
-        const v16 a = load(from + j), b = load(from + half + j);
-        const v16 first = load(s + j), second = load(s + half + j);
+      for (int64_t j = 0; j < half; j += LANES) {
+        const vf a = load(from + j), b = load(from + half + j);
+        const vf first = load(s + j), second = load(s + half + j);
         if (back) {
           store(to + j, a * load(c + j) + b * second);
           store(to + half + j, b * load(c + half + j) - a * first);
@@ -99,17 +99,8 @@ void train_rotate(const T* x, const float* cos, const float* sin, int64_t tokens
   }
 }
 
-inline v16 root16(v16 x) {
-#ifdef __AVX512F__
-  return (v16)_mm512_maskz_sqrt_ps(0xffff, (__m512)x);
-#else
-  for (int i = 0; i < 16; i++) x[i] = std::sqrt(x[i]);
-  return x;
-#endif
-}
-
 // Bits that look drawn at random, from a counter: a multiply-xorshift hash of 32 bits.
-inline u16x32 draw16(u16x32 x) {
+inline vu draws(vu x) {
   x = (x ^ (x >> 16)) * 0x7feb352du;
   x = (x ^ (x >> 15)) * 0x846ca68bu;
   return x ^ (x >> 16);
@@ -117,36 +108,34 @@ inline u16x32 draw16(u16x32 x) {
 
 // Stochastic rounding: `drawn`, 16 bits, carries into the kept half as often as the dropped half is large, so that the
 // mean of what is stored is the value itself.
-inline void store_drawn(uint16_t* p, v16 v, u16x32 drawn) {
-  const h16 halves = __builtin_convertvector(((u16x32)v + drawn) >> 16, h16);
-  *(h16u*)p = halves;
-}
+inline void store_drawn(uint16_t* p, vf v, vu drawn) { store_halves(p, ((vu)v + drawn) >> 16); }
 
-inline void adamw16(uint16_t* weight, const uint16_t* grad, uint16_t* exp_avg, uint16_t* exp_avg_sq, uint32_t index,
+inline void adamw_lanes(uint16_t* weight, const uint16_t* grad, uint16_t* exp_avg, uint16_t* exp_avg_sq, uint32_t index,
                     const AdamWStep& s) {
-  const u16x32 lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  const u16x32 first = draw16((lanes + index) * 0x9e3779b9u + s.key), second = draw16(first + 1);
-  const v16 g = load(grad) * s.scale;
-  const v16 m = load(exp_avg) * s.beta1 + g * (1.0f - s.beta1);
-  const v16 v = load(exp_avg_sq) * s.beta2 + g * g * (1.0f - s.beta2);
-  store_drawn(weight, load(weight) * s.decay - m * s.rate / (root16(v) * s.root + s.eps), first & 0xffff);
+  vu lanes;
+  for (int i = 0; i < LANES; i++) lanes[i] = i;
+  const vu first = draws((lanes + index) * 0x9e3779b9u + s.key), second = draws(first + 1);
+  const vf g = load(grad) * s.scale;
+  const vf m = load(exp_avg) * s.beta1 + g * (1.0f - s.beta1);
+  const vf v = load(exp_avg_sq) * s.beta2 + g * g * (1.0f - s.beta2);
+  store_drawn(weight, load(weight) * s.decay - m * s.rate / (root(v) * s.root + s.eps), first & 0xffff);
   store_drawn(exp_avg, m, first >> 16);
   store_drawn(exp_avg_sq, v, second & 0xffff);
 }
 
 void train_adamw(uint16_t* weight, const uint16_t* grad, uint16_t* exp_avg, uint16_t* exp_avg_sq, int64_t n,
                  const AdamWStep* step) {
-  const int64_t whole = n / 16 * 16;
+  const int64_t whole = n / LANES * LANES;
 #pragma omp parallel for schedule(static) if (n > WORTH_THREADS)
-  for (int64_t i = 0; i < whole; i += 16)
-    adamw16(weight + i, grad + i, exp_avg + i, exp_avg_sq + i, (uint32_t)i, *step);
+  for (int64_t i = 0; i < whole; i += LANES)
+    adamw_lanes(weight + i, grad + i, exp_avg + i, exp_avg_sq + i, (uint32_t)i, *step);
   if (whole == n) return;
-  uint16_t rest[4][16] = {};
+  uint16_t rest[4][LANES] = {};
   uint16_t* const lists[] = {weight, exp_avg, exp_avg_sq};
   const size_t bytes = (n - whole) * sizeof(uint16_t);
   for (int list = 0; list < 3; list++) std::memcpy(rest[list], lists[list] + whole, bytes);
   std::memcpy(rest[3], grad + whole, bytes);
-  adamw16(rest[0], rest[3], rest[1], rest[2], (uint32_t)whole, *step);
+  adamw_lanes(rest[0], rest[3], rest[1], rest[2], (uint32_t)whole, *step);
   for (int list = 0; list < 3; list++) std::memcpy(lists[list] + whole, rest[list], bytes);
 }
 

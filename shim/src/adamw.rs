@@ -478,13 +478,22 @@ mod tests {
     fn rounded_steps_far_below_a_unit_of_the_last_place_add_up() {
         tch::manual_seed(11);
         // A unit of the last place of bf16 next to one is 2^-8 below and 2^-7 above; a step is a fortieth of the first.
-        let (rounded, exact) = moved(40_003, 1e-4);
-        assert!(exact < -1.9e-3, "{exact}");
-        assert!((rounded / exact - 1.0).abs() < 0.1, "{rounded} {exact}");
+        crate::isa::on_each(|isa| {
+            let (rounded, exact) = moved(40_003, 1e-4);
+            assert!(exact < -1.9e-3, "{exact}");
+            assert!(
+                (rounded / exact - 1.0).abs() < 0.1,
+                "{isa:?}: {rounded} {exact}"
+            );
+        });
     }
 
     #[test]
     fn a_rounded_step_is_within_a_unit_of_the_last_place_and_repeats() {
+        crate::isa::on_each(check_rounded_step);
+    }
+
+    fn check_rounded_step(isa: crate::Isa) {
         for shape in [&[][..], &[3], &[16], &[7, 13]] {
             let n: i64 = shape.iter().product();
             let values = |phase: f64| {
@@ -512,7 +521,11 @@ mod tests {
             let near = |a: &Tensor, b: &Tensor| {
                 let bound = b.abs() / 128.0 + 1e-6;
                 let far = (a.to_kind(Kind::Double) - b).abs().gt_tensor(&bound);
-                assert_eq!(far.sum(Kind::Int64).int64_value(&[]), 0, "{shape:?}");
+                assert_eq!(
+                    far.sum(Kind::Int64).int64_value(&[]),
+                    0,
+                    "{isa:?} {shape:?}"
+                );
             };
             near(&m, &exact_m);
             near(&v, &(&g * &g * 0.001));

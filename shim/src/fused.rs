@@ -130,7 +130,7 @@ impl PackedLinear {
         check("y", y, &[m, self.outputs]);
         let groups = (self.inputs + GROUP - 1) / GROUP;
         let scratch = match self.precision {
-            Precision::Int8 => m * groups * (GROUP + 8),
+            Precision::Int8 => m * groups * (2 * GROUP + 8),
             _ => m * self.inputs * 4,
         };
         let scratch = Tensor::empty([scratch], (Kind::Uint8, Device::Cpu));
@@ -375,6 +375,7 @@ fn check(what: &str, tensor: &Tensor, shape: &[i64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::{self, Isa};
 
     fn wave(shape: &[i64], phase: f64) -> Tensor {
         let n: i64 = shape.iter().product();
@@ -388,9 +389,13 @@ mod tests {
 
     #[test]
     fn packed_products_are_those_of_libtorch() {
+        isa::on_each(check_products);
+    }
+
+    fn check_products(isa: Isa) {
         for (outputs, inputs) in [(32, 64), (100, 200), (65, 576), (40, 261)] {
             let (weight, bias) = (wave(&[outputs, inputs], 0.1), wave(&[outputs], 0.2));
-            for m in [1, 3, 6, 13, 40] {
+            for m in [1, 2, 3, 4, 5, 6, 7, 8, 11, 13, 40] {
                 let x = wave(&[m, inputs], 0.3);
                 let exact = x.linear(&weight, Some(&bias));
                 let size = exact.abs().max().double_value(&[]);
@@ -403,7 +408,7 @@ mod tests {
                     let mut y = packed.forward(&x);
                     assert!(
                         distance(&y, &exact) < tolerance * size,
-                        "{precision:?} {m}x{inputs}x{outputs}: {}",
+                        "{isa:?} {precision:?} {m}x{inputs}x{outputs}: {}",
                         distance(&y, &exact)
                     );
                     packed.add_to(&x, &mut y);
@@ -431,19 +436,28 @@ mod tests {
 
     #[test]
     fn norm_and_activation_are_those_of_libtorch() {
+        isa::on_each(check_norm_and_activation);
+    }
+
+    fn check_norm_and_activation(isa: Isa) {
         let (x, weight) = (wave(&[5, 72], 0.5) * 3.0, wave(&[72], 0.1));
         assert!(
             distance(
                 &rms_norm(&x, &weight, 1e-6),
                 &x.rms_norm([72], Some(&weight), 1e-6)
-            ) < 1e-5
+            ) < 1e-5,
+            "{isa:?}"
         );
         let exact = x.narrow(1, 0, 36).silu() * x.narrow(1, 36, 36);
-        assert!(distance(&swiglu(&x), &exact) < 1e-5);
+        assert!(distance(&swiglu(&x), &exact) < 1e-5, "{isa:?}");
     }
 
     #[test]
     fn attention_over_scattered_blocks_is_causal_attention() {
+        isa::on_each(check_attention);
+    }
+
+    fn check_attention(isa: Isa) {
         for (query, key_value, width) in [(7, 1, 64), (4, 2, 16), (6, 2, 80), (2, 2, 128)] {
             let shape = HeadShape {
                 query,
@@ -484,7 +498,7 @@ mod tests {
                 );
                 let exact = exact.transpose(1, 2).reshape([tokens, query * width]);
                 let tolerance = if half { 2e-2 } else { 1e-5 };
-                assert!(distance(&y, &exact) < tolerance, "{shape:?} {half}");
+                assert!(distance(&y, &exact) < tolerance, "{isa:?} {shape:?} {half}");
             }
         }
     }

@@ -57,6 +57,8 @@ pub(crate) struct RawAdamWStep {
 }
 
 unsafe extern "C" {
+    fn gauntlet_isa() -> i32;
+    fn gauntlet_limit_isa(most: i32);
     fn gauntlet_adamw_bf16(
         weight: *mut u16,
         grad: *const u16,
@@ -100,6 +102,17 @@ unsafe extern "C" {
         cache: *const RawCache,
         y: *mut f32,
     );
+}
+
+/// The number of this thread's instruction set, as in `crate::Isa`.
+pub(crate) fn isa() -> i32 {
+    // SAFETY: reads a value of this thread.
+    unsafe { gauntlet_isa() }
+}
+
+pub(crate) fn limit_isa(most: i32) {
+    // SAFETY: any number will do; it is compared with what the processor has.
+    unsafe { gauntlet_limit_isa(most) }
 }
 
 fn floats(tensor: &Tensor) -> *mut f32 {

@@ -5,6 +5,7 @@
 //! - [`inference_mode`]: runs a closure with autograd's bookkeeping switched off altogether.
 //! - [`fused`]: products of packed weights and attention over a paged cache, for decoding.
 //! - [`training`]: RMSNorm, SwiGLU and rotary positions in one pass each, with their gradients.
+//! - [`Isa`]: the instruction sets that these kernels are compiled for, of which the processor's widest is taken.
 //! - [`MappedFile`]: a file seen as memory; [`map_tensor`]: a part of one seen as a tensor; [`read_tensor`]: a tensor read
 //!   from a file, and seen while it is read.
 //! - [`begin_writeback`]: a file on its way to the disk while it is still being written.
@@ -18,6 +19,7 @@ mod ffi;
 mod filled;
 pub mod fused;
 mod inference;
+mod isa;
 mod kernels;
 mod mapped;
 pub mod training;
@@ -27,6 +29,7 @@ pub use adamw::{FusedAdamW, Rounding, adamw_bf16, fused_adamw};
 pub use allocator::keep_freed_memory;
 pub use filled::read_tensor;
 pub use inference::inference_mode;
+pub use isa::Isa;
 pub use mapped::{MappedFile, map_tensor};
 pub use writeback::begin_writeback;
 
