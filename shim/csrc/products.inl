@@ -6,28 +6,40 @@
 namespace gauntlet {
 namespace {
 
-// Registers for vectors.
+// Registers for vectors, and how many of them may be sums where a weight needs one more and where it needs several.
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int REGISTERS = 32;
 #else
 constexpr int REGISTERS = 16;
 #endif
+constexpr int SUMS = REGISTERS * 3 / 4;
+constexpr int FEWER_SUMS = REGISTERS / 2;
 
-// Vectors in a strip for MR rows: all of the tile while there are few rows, which reads the weights straight on.
-template <int MR>
+// Vectors in a strip for MR rows: all of the tile while there are registers for them, which reads the weights straight on.
+template <int MR, int ROOM>
 constexpr int strip() {
   constexpr int ALL = TILE / LANES;
-  return MR * ALL <= REGISTERS / 2 ? ALL : 2;
+  return MR * ALL <= ROOM ? ALL : 2;
 }
 
-// Rows of activations that go through a tile together, at most: those of floats, and those of int8 where pairs of bytes
-// are widened, which takes more registers.
-constexpr int64_t MOST_ROWS = REGISTERS == 32 ? 12 : 6;
-#ifdef __AVX512VNNI__
-constexpr int64_t MOST_ROWS_INT8 = MOST_ROWS;
-#else
-constexpr int64_t MOST_ROWS_INT8 = REGISTERS == 32 ? 8 : 4;
-#endif
+// Rows of activations that go through a tile together, at most. With AVX2 a sixth row of bf16 would cost more for sums
+// that are put aside than it saves.
+constexpr int64_t MOST_ROWS = SUMS / 2;
+constexpr int64_t MOST_ROWS_BF16 = REGISTERS == 32 ? MOST_ROWS : 5;
+
+// Bytes of a tile that all rows pass over before those that follow: they stay in the first-level cache.
+constexpr int64_t STEP_BYTES = LANES == 16 ? 1 << 15 : 1 << 14;
+
+// Fetches what this strip and those beside it read 16 steps later: strips pass over every other line of memory, which the
+// processor does not foresee.
+template <int V>
+inline void fetch_ahead(const void* w) {
+  if constexpr (V * LANES < TILE) {
+    const uintptr_t at = (uintptr_t)w + 16 * TILE * sizeof(uint32_t);
+    __builtin_prefetch((const void*)at);
+    __builtin_prefetch((const void*)(at ^ 64));
+  }
+}
 
 // How many: as even as can be.
 inline int64_t rows_together(int64_t m, int64_t most) {
@@ -46,9 +58,9 @@ inline void with_rows(int64_t rows, A... arguments) {
 
 // ---- f32 and bf16 ----
 
-// Rows in blocks, [block][k][rows], so that a tile reads what it broadcasts from one place.
-const float* interleave(const float* x, int64_t m, int64_t k, float* to) {
-  const int64_t most = rows_together(m, MOST_ROWS);
+// Rows in blocks of `limit` at most, [block][k][rows], so that a tile reads what it broadcasts from one place.
+const float* interleave(const float* x, int64_t m, int64_t k, int64_t limit, float* to) {
+  const int64_t most = rows_together(m, limit);
   if (most == 1) return x;
 #pragma omp parallel for schedule(static) if (m * k > 1 << 15)
   for (int64_t first = 0; first < m; first += most) {
@@ -77,12 +89,16 @@ template <typename T>
 struct Plain {
   typedef float X;
   static constexpr int64_t IN_X = 1;
-  static const X* arrange(const float* x, int64_t m, int64_t k, void* to) { return interleave(x, m, k, (float*)to); }
+  static constexpr bool IS_BF16 = sizeof(T) == sizeof(uint16_t);
+  static constexpr int64_t MOST = IS_BF16 ? MOST_ROWS_BF16 : MOST_ROWS;
+  static const X* arrange(const float* x, int64_t m, int64_t k, void* to) {
+    return interleave(x, m, k, MOST, (float*)to);
+  }
 
   // Adds x [kc, MR] W to y [MR, 32] for one tile.
   template <int MR>
   static void tile(const X* x, const uint32_t* w, int64_t kc, float* y, int64_t ldy) {
-    constexpr int V = strip<MR>();
+    constexpr int V = strip<MR, IS_BF16 ? FEWER_SUMS : SUMS>();
     for (int64_t from = 0; from < TILE; from += V * LANES) part<MR, V>(x, w + from, kc, y + from, ldy);
   }
 
@@ -90,7 +106,7 @@ struct Plain {
   static void part(const X* x, const uint32_t* w, int64_t kc, float* y, int64_t ldy) {
     constexpr int IN_WORD = sizeof(uint32_t) / sizeof(T);
     vf sums[MR][V] = {};
-    const auto add = [&](const vu(&word)[V], int i) {
+    const auto add = [&](const vu(&word)[V], int i) __attribute__((always_inline)) {
       vf b[V];
       for (int v = 0; v < V; v++) b[v] = value(word[v], i, T{});
       for (int m = 0; m < MR; m++)
@@ -98,6 +114,7 @@ struct Plain {
       x += MR;
     };
     for (int64_t k = 0; k < kc; k += IN_WORD, w += TILE) {
+      fetch_ahead<V>(w);
       vu word[V];
       for (int v = 0; v < V; v++) word[v] = words(w + v * LANES);
       add(word, 0);
@@ -135,6 +152,7 @@ const uint32_t* interleave_pairs(const float* x, int64_t m, int64_t k, uint32_t*
 struct Bf16 {
   typedef uint32_t X;
   static constexpr int64_t IN_X = 2;
+  static constexpr int64_t MOST = MOST_ROWS;
   static const X* arrange(const float* x, int64_t m, int64_t k, void* to) {
     return interleave_pairs(x, m, k, (uint32_t*)to);
   }
@@ -163,11 +181,11 @@ template <typename Products>
 void rows_float(const void* x, int64_t m, int64_t k, int64_t from, const uint32_t* w, int64_t kc, float* y,
                 int64_t ldy) {
   constexpr int64_t IN_X = Products::IN_X;
-  const int64_t most = rows_together(m, MOST_ROWS), length = (k + IN_X - 1) / IN_X;
+  const int64_t most = rows_together(m, Products::MOST), length = (k + IN_X - 1) / IN_X;
   for (int64_t i = 0; i < m; i += most) {
     const int64_t rows = m - i < most ? m - i : most;
     const typename Products::X* a = (const typename Products::X*)x + i * length + from / IN_X * rows;
-    with_rows<Products, MOST_ROWS>(rows, a, w, kc, y + i * ldy, ldy);
+    with_rows<Products, Products::MOST>(rows, a, w, kc, y + i * ldy, ldy);
   }
 }
 
@@ -228,7 +246,7 @@ Quantized quantize(const float* x, int64_t m, int64_t k, void* scratch) {
   q.words = (int32_t*)scratch;
   q.sums = q.words + m * q.groups * (GROUP / 4) * IN_FOUR;
   q.scales = (float*)(q.sums + m * q.groups);
-  q.rows = rows_together(m, MOST_ROWS_INT8);
+  q.rows = rows_together(m, MOST_ROWS);
 #pragma omp parallel for schedule(static) if (m > 4)
   for (int64_t i = 0; i < m; i++) {
     const int64_t first = i / q.rows * q.rows, rows = m - first < q.rows ? m - first : q.rows;
@@ -277,7 +295,7 @@ struct Int8 {
   template <int MR>
   static void tile(const Quantized* q, int64_t row, int64_t g0, int64_t ng, const uint8_t* w, const float* scales,
                    float* y, int64_t ldy) {
-    constexpr int V = strip<MR>();
+    constexpr int V = strip<MR, SUMS>();
     for (int64_t from = 0; from < TILE; from += V * LANES)
       part<MR, V>(*q, row, g0, ng, w + from * 4, scales + from, y + from, ldy);
   }
@@ -294,11 +312,13 @@ struct Int8 {
         const int32_t start = -128 * q.sums[(row + m) * q.groups + g0 + g];
         for (int v = 0; v < V; v++) whole[m][v] = start - (vi){};
       }
-      for (int k = 0; k < GROUP / 4; k++, w += TILE * 4, a += MR * IN_FOUR)
+      for (int k = 0; k < GROUP / 4; k++, w += TILE * 4, a += MR * IN_FOUR) {
+        fetch_ahead<V>(w);
         for (int v = 0; v < V; v++) {
           const Four four(w + v * LANES * 4);
           for (int m = 0; m < MR; m++) whole[m][v] = four.dot(whole[m][v], a + m * IN_FOUR);
         }
+      }
       for (int m = 0; m < MR; m++) {
         const float scale = q.scales[(row + m) * q.groups + g0 + g];
         for (int v = 0; v < V; v++)
@@ -313,7 +333,7 @@ void rows_int8(const Quantized& q, int64_t m, int64_t g0, int64_t ng, const uint
                int64_t ldy) {
   for (int64_t i = 0; i < m; i += q.rows) {
     const int64_t rows = m - i < q.rows ? m - i : q.rows;
-    with_rows<Int8, MOST_ROWS_INT8>(rows, &q, i, g0, ng, w, scales, y + i * ldy, ldy);
+    with_rows<Int8, MOST_ROWS>(rows, &q, i, g0, ng, w, scales, y + i * ldy, ldy);
   }
 }
 
@@ -353,9 +373,8 @@ void linear(const Packed* p, const float* x, int64_t m, float* y, int32_t add, v
         for (int64_t j = 0; j < TILE; j += LANES)
           store(row + j, (add || edge ? load(row + j) : (vf){}) + load(bias + j));
       }
-      // Weights of one step stay in the first-level cache while all rows pass over them.
       if (p->precision == I8) {
-        constexpr int64_t STEP = 16;
+        constexpr int64_t STEP = STEP_BYTES / (GROUP * TILE);
         const int64_t ng = q.groups;
         for (int64_t g = 0; g < ng; g += STEP) {
           const uint8_t* w = (const uint8_t*)p->weights + (t * ng + g) * GROUP * TILE;
@@ -363,9 +382,9 @@ void linear(const Packed* p, const float* x, int64_t m, float* y, int32_t add, v
           rows_int8(q, m, g, some, w, p->scales + (t * ng + g) * TILE, to, ldy);
         }
       } else {
-        constexpr int64_t STEP = 256;
-        for (int64_t from = 0; from < k; from += STEP) {
-          const int64_t some = k - from < STEP ? k - from : STEP;
+        const int64_t step = p->precision == BF16 ? 256 : STEP_BYTES / (TILE * sizeof(float));
+        for (int64_t from = 0; from < k; from += step) {
+          const int64_t some = k - from < step ? k - from : step;
           if (p->precision == BF16) {
             const uint32_t* w = (const uint32_t*)p->weights + (t * ((k + 1) / 2) + from / 2) * TILE;
             rows_float<Bf16>(arranged, m, k, from, w, some, to, ldy);
