@@ -1,6 +1,8 @@
 //! Measurement: attempts at problems, executed, and what they add up to.
 
+pub mod attacks;
 pub mod probes;
+pub mod ranking;
 pub mod retrieval;
 
 use serde::{Deserialize, Serialize};

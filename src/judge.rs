@@ -41,6 +41,11 @@ impl Judgement {
         matches!(self, Judgement::Ran(report) if report.outcome.passed())
     }
 
+    /// Whether it ran and a test failed. No code fails nothing.
+    pub fn failed(&self) -> bool {
+        matches!(self, Judgement::Ran(report) if !report.outcome.passed())
+    }
+
     /// Whether each test passed; empty when nothing ran.
     pub fn passes(&self) -> Vec<bool> {
         match self {

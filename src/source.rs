@@ -162,6 +162,30 @@ impl ProblemSource {
         self.pools(sandbox, count, &composed, ("unseen_written", Split::Report))
     }
 
+    /// The names of the pools that [`Self::validation`] and [`Self::report`] make.
+    pub const POOLS: [&str; 5] = [
+        "validation",
+        "validation_written",
+        "unseen_wordings",
+        "unseen_compositions",
+        "unseen_written",
+    ];
+
+    /// The pool of that name, if there are problems for it.
+    pub fn pool(
+        &self,
+        sandbox: &Sandbox,
+        name: &str,
+        count: usize,
+    ) -> Result<Option<Pool>, GroundError> {
+        let mut pools = match name.starts_with("validation") {
+            true => self.validation(sandbox, count)?,
+            false => self.report(sandbox, count)?,
+        };
+        let at = pools.iter().position(|pool| pool.name == name);
+        Ok(at.map(|at| pools.swap_remove(at)))
+    }
+
     fn pools(
         &self,
         sandbox: &Sandbox,

@@ -8,6 +8,7 @@ use gauntlet::cli::UsageError;
 use gauntlet::config::Config;
 use gauntlet::discriminator::Discriminator;
 use gauntlet::encoding::PromptEncoder;
+use gauntlet::evaluation::attacks::AttackOptions;
 use gauntlet::generator::{Generator, Sampling};
 use gauntlet::judge::Judge;
 use gauntlet::model::fused::{Precision, packs};
@@ -120,6 +121,16 @@ impl Loaded {
             players: (checkpoint.players().len() > 2).then(|| players.map(str::to_owned)),
             gives_verdicts: true,
         })
+    }
+
+    /// Limits of an attack set as in training.
+    pub fn attacks(&self, temperature: f64) -> AttackOptions {
+        AttackOptions {
+            max_new_tokens: self.config.sampling.attack_max_new_tokens,
+            temperature,
+            batch_size: self.config.evaluation.batch_size,
+            per_set: self.config.game.attacks_per_set,
+        }
     }
 
     /// Limits of each stage as in training.

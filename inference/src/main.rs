@@ -77,12 +77,26 @@ struct Args {
     /// Print the stages while they are written.
     #[arg(long, conflicts_with_all = ["json", "samples"])]
     stream: bool,
-    /// Measure pass@k on a problem file instead.
-    #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["problem", "generate_tests", "stream"])]
-    benchmark: Option<PathBuf>,
+    /// Measure on known problems instead: a problem file, or a pool of the checkpoint's run (validation, validation_written,
+    /// unseen_wordings, unseen_compositions, unseen_written). pass@k, what the discriminator's tests are worth, and with
+    /// several samples what choosing among them is worth.
+    #[arg(long, value_name = "FILE|POOL", conflicts_with_all = ["problem", "generate_tests", "stream"])]
+    benchmark: Option<String>,
     /// Values of k for --benchmark.
     #[arg(long, value_delimiter = ',', default_value = "1")]
     k: Vec<usize>,
+    /// Problems for --benchmark; all of a file, and as many of a pool as in training, otherwise.
+    #[arg(long, value_name = "N", requires = "benchmark", value_parser = clap::value_parser!(u32).range(1..))]
+    problems: Option<u32>,
+    /// Other checkpoints for --benchmark: every generator meets every discriminator.
+    #[arg(
+        long,
+        value_name = "CHECKPOINT",
+        value_delimiter = ',',
+        requires = "benchmark",
+        conflicts_with = "model"
+    )]
+    against: Vec<String>,
     /// Print a completion script for a shell and stop.
     #[arg(long, value_name = "SHELL")]
     completions: Option<Shell>,
@@ -107,9 +121,20 @@ fn run(args: Args) -> Result<Exit> {
     if args.temperature.is_some_and(|t| !(0.0..=10.0).contains(&t)) {
         return Err(UsageError::new("--temperature must be between 0 and 10").into());
     }
-    let loaded = load(&args)?;
-    if let Some(file) = &args.benchmark {
-        let report = benchmark::run(&loaded, file, &args.k, args.temperature, args.seed)?;
+    let loaded = load(&args, &args.checkpoint)?;
+    if let Some(problems) = &args.benchmark {
+        let mut players = vec![(args.checkpoint.clone(), loaded)];
+        for other in &args.against {
+            players.push((other.clone(), load(&args, other)?));
+        }
+        let options = benchmark::Options {
+            problems,
+            limit: args.problems.map(|n| n as usize),
+            ks: &args.k,
+            temperature: args.temperature,
+            seed: args.seed,
+        };
+        let report = benchmark::run(&players, &options)?;
         let json = serde_json::to_string_pretty(&report)?;
         if args.json {
             println!("{json}")
@@ -147,8 +172,8 @@ fn run(args: Args) -> Result<Exit> {
     })
 }
 
-/// The model that was asked for, else the checkpoint.
-fn load(args: &Args) -> Result<Loaded> {
+/// The model that was asked for, else the checkpoint of that name.
+fn load(args: &Args, checkpoint: &str) -> Result<Loaded> {
     let runs = Runs::new(&args.outputs);
     let mut generator = args.generator;
     let found = match args.model.as_deref().map(Path::new) {
@@ -162,7 +187,7 @@ fn load(args: &Args) -> Result<Loaded> {
         }
         Some(model) => return Loaded::open_model(&model.to_string_lossy(), &args.device),
         None => runs
-            .find(&args.checkpoint, args.run.as_deref())
+            .find(checkpoint, args.run.as_deref())
             .map_err(UsageError::new)?,
     };
     let players = [(GENERATOR, generator), (DISCRIMINATOR, args.discriminator)];

@@ -4,13 +4,15 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use gauntlet::cli::UsageError;
+use gauntlet::evaluation::ranking::{
+    BLIND_SETS, as_written, blind_tests, dual_agreement, keep_new,
+};
 use gauntlet::generator::ChainStart;
 use gauntlet::model::sampling::DrawKey;
 use gauntlet::problems::signature::Signature;
-use gauntlet::prompts::parse_attacks;
 use gauntlet::rollout::{Chain, ParsedAttack};
 use gauntlet::stage::Stage;
-use gauntlet_sandbox::{CheckJob, Comparison, Expected, Mode, Outcome, Program, Test};
+use gauntlet_sandbox::{CheckJob, Comparison, Mode, Outcome, Program, Test};
 
 use crate::live::LiveStage;
 use crate::loaded::Loaded;
@@ -31,9 +33,6 @@ pub struct Options {
     /// Whether stages are printed as they are written.
     pub stream: bool,
 }
-
-/// Blind attack sets that rank candidates: the likeliest one, then drawn ones.
-const BLIND_SETS: usize = 4;
 
 /// A `def` line in the problem's own text.
 pub fn signature_in(problem: &str) -> Option<String> {
@@ -110,26 +109,31 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
         .map(|(chain, _)| Candidate::new(loaded, chain, options))
         .collect();
     judge_verdicts(loaded, problem, options, &mut candidates)?;
-    let mut tests: Vec<(ParsedAttack, TestKind)> = Vec::new();
+    let mut tests: Vec<ParsedAttack> = Vec::new();
+    let mut are_blind = 0;
     if options.generate_tests {
-        blind_tests(loaded, problem, options, &candidates, key, &mut tests)?;
+        tests = blind(loaded, problem, options, &candidates, key)?;
+        are_blind = tests.len();
         run_tests(loaded, &mut candidates, &tests);
-        rank(&mut candidates, tests.len());
+        rank(&mut candidates);
         // Tests that saw the best candidate are shown, but ranked nothing.
-        let seen = tests.len();
-        white_box_tests(loaded, problem, options, &candidates[0], key, &mut tests)?;
-        run_tests(loaded, &mut candidates[..1], &tests[seen..]);
+        add_white_box(loaded, problem, options, &candidates[0], key, &mut tests)?;
+        run_tests(loaded, &mut candidates[..1], &tests[are_blind..]);
     }
     let best = &candidates[0];
     let results = best
         .outcomes
         .iter()
         .zip(&tests)
-        .map(|(outcome, (attack, kind))| TestResult {
+        .enumerate()
+        .map(|(index, (outcome, attack))| TestResult {
             args: attack.args.clone(),
             expected: attack.expected.clone(),
             outcome: outcome.clone(),
-            kind: *kind,
+            kind: match index < are_blind {
+                true => TestKind::Blind,
+                false => TestKind::WhiteBox,
+            },
         });
     Ok(Results {
         problem: problem.to_owned(),
@@ -253,99 +257,61 @@ fn judge_verdicts(
     Ok(())
 }
 
-fn blind_tests(
+/// Tests from the problem alone: one attack set for a single candidate, several where they rank.
+fn blind(
     loaded: &Loaded,
     problem: &str,
     options: &Options,
     candidates: &[Candidate],
     key: DrawKey,
-    tests: &mut Vec<(ParsedAttack, TestKind)>,
-) -> Result<()> {
+) -> Result<Vec<ParsedAttack>> {
     let signature = shown_signature(options, candidates);
     let prompt = loaded
         .discriminator
         .encoder
         .attack(problem, signature.as_deref(), None)?;
     let sets = if options.samples > 1 { BLIND_SETS } else { 1 };
-    for set in 0..sets as u64 {
-        let temperature = if set == 0 { 0.0 } else { 0.8 };
-        write_tests(
-            loaded,
-            prompt.clone(),
-            key.with_name("blind").with(set),
-            temperature,
-            TestKind::Blind,
-            tests,
-        )?;
-    }
-    Ok(())
+    let mut tests = blind_tests(
+        &loaded.discriminator,
+        &[(prompt, key)],
+        sets,
+        &loaded.attacks(0.0),
+    )?;
+    Ok(tests.pop().unwrap_or_default())
 }
 
-fn white_box_tests(
+/// Adds tests that were written with the best candidate in view, whose inputs are new.
+fn add_white_box(
     loaded: &Loaded,
     problem: &str,
     options: &Options,
     best: &Candidate,
     key: DrawKey,
-    tests: &mut Vec<(ParsedAttack, TestKind)>,
+    tests: &mut Vec<ParsedAttack>,
 ) -> Result<()> {
     if best.chain.get(Stage::Code).is_none() {
         return Ok(());
     }
-    let prompt = loaded.discriminator.encoder.attack(
-        problem,
-        options.signature.as_deref(),
-        Some(&best.chain),
-    )?;
-    write_tests(
-        loaded,
-        prompt,
-        key.with_name("white box"),
-        0.0,
-        TestKind::WhiteBox,
-        tests,
-    )
-}
-
-/// Writes one attack set and keeps its tests, each input once.
-fn write_tests(
-    loaded: &Loaded,
-    prompt: Vec<u32>,
-    key: DrawKey,
-    temperature: f64,
-    kind: TestKind,
-    tests: &mut Vec<(ParsedAttack, TestKind)>,
-) -> Result<()> {
-    let limit = loaded.config.sampling.attack_max_new_tokens;
-    for completion in loaded
-        .discriminator
-        .attack(&[(prompt, key)], limit, temperature, 1)?
-    {
-        for attack in parse_attacks(&completion.text, loaded.config.game.attacks_per_set)
-            .into_iter()
-            .flatten()
-        {
-            if tests.iter().all(|(known, _)| known.args != attack.args) {
-                tests.push((attack, kind));
-            }
-        }
+    let discriminator = &loaded.discriminator;
+    let prompt =
+        discriminator
+            .encoder
+            .attack(problem, options.signature.as_deref(), Some(&best.chain))?;
+    let asked = loaded.attacks(0.0);
+    let keyed = [(prompt, key.with_name("white box"))];
+    let written = discriminator.attack(&keyed, asked.max_new_tokens, asked.temperature, 1)?;
+    for completion in &written {
+        keep_new(tests, completion, asked.per_set);
     }
     Ok(())
 }
 
 /// Runs `tests` on the candidates and adds the outcomes to theirs.
-fn run_tests(loaded: &Loaded, candidates: &mut [Candidate], tests: &[(ParsedAttack, TestKind)]) {
+fn run_tests(loaded: &Loaded, candidates: &mut [Candidate], tests: &[ParsedAttack]) {
     if tests.is_empty() {
         return;
     }
-    let tests: Vec<Test> = tests
-        .iter()
-        .map(|(attack, _)| Test {
-            args: attack.args.clone(),
-            expected: Expected::Value(attack.expected.clone()),
-            tags: Vec::new(),
-        })
-        .collect();
+    let tests: Vec<Test> = tests.iter().map(as_written).collect();
     let jobs = candidates
         .iter()
         .map(|candidate| CheckJob {
@@ -374,22 +340,17 @@ fn run_tests(loaded: &Loaded, candidates: &mut [Candidate], tests: &[(ParsedAtta
     }
 }
 
-/// Ranks by dual agreement (CodeT, arXiv 2207.10397): candidates that pass the same tests agree, and a group's score is
-/// its size times the number of tests it passes. Ties go to the higher verdict.
-fn rank(candidates: &mut [Candidate], tests: usize) {
-    let passes: Vec<Vec<bool>> = candidates
+/// Ranks by dual agreement; ties go to the higher verdict.
+fn rank(candidates: &mut [Candidate]) {
+    let passes: Vec<Option<Vec<bool>>> = candidates
         .iter()
-        .map(|c| c.outcomes.iter().take(tests).map(Outcome::passed).collect())
+        .map(|c| {
+            let passed = c.outcomes.iter().map(Outcome::passed).collect();
+            c.code.as_ref().map(|_| passed)
+        })
         .collect();
-    for (candidate, own) in candidates.iter_mut().zip(&passes) {
-        let size = passes.iter().filter(|other| *other == own).count() as f64;
-        let passed = own.iter().filter(|passed| **passed).count() as f64;
-        // With code that runs nowhere there is nothing to agree on.
-        candidate.agreement = if candidate.code.is_some() {
-            size * passed
-        } else {
-            -1.0
-        };
+    for (candidate, agreement) in candidates.iter_mut().zip(dual_agreement(&passes)) {
+        candidate.agreement = agreement;
     }
     let verdict = |c: &Candidate| f64::from(c.verdicts.last().copied().unwrap_or(0.0));
     candidates.sort_by(|a, b| {

@@ -230,12 +230,50 @@ fn a_benchmark_reports_pass_at_k() {
         .unwrap_or_else(|e| panic!("{e}: {}", text(&output.stderr)));
     assert_eq!(report["pass_at_k"].as_array().unwrap().len(), 2);
     assert_eq!(report["samples"], 2);
+    let attacks = &report["attacks"];
+    let share = |name: &str| attacks[name].as_f64().unwrap();
+    assert!(attacks["lines"].as_u64().unwrap() > 0, "{attacks}");
+    assert!(share("valid") <= share("playable") && share("playable") <= 1.0);
+    let choosing = &report["choosing"];
+    let mean = |name: &str| choosing[name]["mean"].as_f64().unwrap();
+    for by in ["by_verdict", "by_agreement"] {
+        assert!(mean(by) <= mean("any"), "{choosing}");
+    }
+    // Any of two samples solves what pass@2 counts.
+    assert!((mean("any") - report["pass_at_k"][1]["mean"].as_f64().unwrap()).abs() < 1e-9);
+}
+
+#[test]
+fn checkpoints_play_against_each_other_on_a_pool() {
+    let args = ["--checkpoint", "stage_5", "--benchmark", "validation"];
+    let more = ["--problems", "3", "--against", "stage_0,stage_2", "--json"];
+    let output = inference(&[&args[..], &more].concat(), b"");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}", text(&output.stderr)));
+    assert_eq!(report["problems"], 3);
+    let table = &report["cross_play"];
+    assert_eq!(
+        table["players"],
+        serde_json::json!(["stage_5", "stage_0", "stage_2"])
+    );
+    let pass_at_1 = report["pass_at_k"][0]["mean"].as_f64().unwrap();
+    for what in ["stood", "caught", "broken"] {
+        let rows = table[what].as_array().unwrap();
+        assert!(rows.iter().all(|row| row.as_array().unwrap().len() == 3) && rows.len() == 3);
+    }
+    // What stands attacks stands the gold tests too.
+    for cell in table["stood"][0].as_array().unwrap() {
+        assert!(
+            cell["mean"].as_f64().unwrap() <= pass_at_1 + 1e-9,
+            "{table}"
+        );
+    }
 }
 
 #[test]
 fn bad_input_is_named_and_exits_2() {
     let long = format!("Reverse a string. {}", "please ".repeat(15_000));
-    let cases: [(&[&str], &[u8], &str); 7] = [
+    let cases: [(&[&str], &[u8], &str); 8] = [
         (&["--checkpoint", "stage_9"], b"", "stage_3"),
         (&["--problem", "  "], b"", "empty"),
         (&["--problem", "-"], b"\xff\xfe", "UTF-8 at byte 0"),
@@ -243,6 +281,7 @@ fn bad_input_is_named_and_exits_2() {
         (&["--device", "tpu"], b"", "cpu, cuda"),
         (&["--temperature=11"], b"", "--temperature"),
         (&["--benchmark", "nowhere.jsonl"], b"", "nowhere.jsonl"),
+        (&["--benchmark", "unseen_words"], b"", "unseen_wordings"),
     ];
     for (args, stdin, expected) in cases {
         let output = inference(args, stdin);

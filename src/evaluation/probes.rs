@@ -1,4 +1,7 @@
-//! What is measured once, at the end of a run: whether the stages matter, and what the verdict is worth.
+//! What is measured once, at the end of a run: whether the stages matter, and what verdicts and tests are worth for
+//! choosing.
+
+use gauntlet_sandbox::Test;
 
 use crate::discriminator::Discriminator;
 use crate::encoding::EncodingError;
@@ -9,7 +12,9 @@ use crate::model::sampling::DrawKey;
 use crate::problems::Problem;
 use crate::stage::Stage;
 
-use super::{Attempt, SolveOptions, solve};
+use super::Attempt;
+use super::attacks::AttackOptions;
+use super::ranking::{BLIND_SETS, as_written, blind_tests, dual_agreement};
 
 /// Whether the code still passes when stages 1 to 4 are those that were written for another problem of the pool (the
 /// next one): a policy that reads its own stages must fail. `attempts` are the policy's own at `problems`.
@@ -56,13 +61,16 @@ pub fn swapped_stages(
         .collect())
 }
 
-/// Choosing one of several sampled candidates by verdict, per problem.
+/// Choosing one of several sampled candidates without a gold test, per problem.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BestOf {
     /// Share of candidates that pass: what choosing at random gives.
     pub mean: Vec<f64>,
     /// Whether the candidate with the highest verdict passes.
-    pub chosen: Vec<f64>,
+    pub by_verdict: Vec<f64>,
+    /// Whether the candidate passes that agrees with most others on the discriminator's blind tests, of equals the one
+    /// with the highest verdict: what `inference --samples` chooses.
+    pub by_agreement: Vec<f64>,
     /// Whether any candidate passes: the most that choosing can give.
     pub any: Vec<f64>,
     /// Where some pass and some fail, the share of (passing, failing) pairs whose passing one has the higher verdict: the
@@ -70,23 +78,25 @@ pub struct BestOf {
     pub ordered: Vec<f64>,
 }
 
-/// Samples candidates as `options` say and lets the verdict choose.
+/// Lets verdicts and blind tests choose among the attempts at each problem.
 pub fn best_of(
-    generator: &Generator,
+    attempts: &[Vec<Attempt>],
     discriminator: &Discriminator,
     judge: &Judge,
     problems: &[Problem],
-    options: &SolveOptions,
+    options: &AttackOptions,
+    key: DrawKey,
 ) -> Result<BestOf, EncodingError> {
-    let mut best = BestOf::default();
-    for (problem, attempts) in problems
+    let counted: Vec<Vec<&Attempt>> = attempts
         .iter()
-        .zip(solve(generator, judge, problems, options)?)
-    {
-        let counted: Vec<&Attempt> = attempts
-            .iter()
-            .filter(|a| !matches!(a.judgement, Judgement::Masked(_)))
-            .collect();
+        .map(|tries| {
+            let masked = |a: &&Attempt| matches!(a.judgement, Judgement::Masked(_));
+            tries.iter().filter(|a| !masked(a)).collect()
+        })
+        .collect();
+    let agreement = agreement(&counted, discriminator, judge, problems, options, key)?;
+    let mut best = BestOf::default();
+    for ((problem, counted), agreement) in problems.iter().zip(&counted).zip(&agreement) {
         let prompts = counted
             .iter()
             .map(|a| discriminator.encoder.verdict_prompt(problem, &a.chain))
@@ -96,16 +106,25 @@ pub fn best_of(
             .iter()
             .map(|a| f64::from(u8::from(a.judgement.passed())))
             .collect();
+        let highest = |scores: &dyn Fn(usize) -> [f64; 2]| {
+            (0..passed.len()).max_by(|&a, &b| {
+                let ([a, a_tie], [b, b_tie]) = (scores(a), scores(b));
+                a.total_cmp(&b).then(a_tie.total_cmp(&b_tie))
+            })
+        };
+        let verdict = |i: usize| f64::from(verdicts[i]);
         // A chain that was cut short has no code, and its verdict is one on a stage: it is no choice beside whole ones.
-        let rank = |i: usize| (counted[i].code.is_some(), verdicts[i]);
-        let chosen = (0..passed.len()).max_by(|&a, &b| {
-            let ((a_whole, a), (b_whole, b)) = (rank(a), rank(b));
-            a_whole.cmp(&b_whole).then(a.total_cmp(&b))
-        });
-        let Some(chosen) = chosen else { continue };
+        let whole = |i: usize| f64::from(u8::from(counted[i].code.is_some()));
+        let (Some(by_verdict), Some(by_agreement)) = (
+            highest(&|i| [whole(i), verdict(i)]),
+            highest(&|i| [agreement[i], verdict(i)]),
+        ) else {
+            continue;
+        };
         best.mean
             .push(passed.iter().sum::<f64>() / passed.len() as f64);
-        best.chosen.push(passed[chosen]);
+        best.by_verdict.push(passed[by_verdict]);
+        best.by_agreement.push(passed[by_agreement]);
         best.any.push(passed.iter().copied().fold(0.0, f64::max));
         let scores: Vec<(f64, bool)> = verdicts
             .iter()
@@ -115,4 +134,48 @@ pub fn best_of(
         best.ordered.extend(auc(&scores));
     }
     Ok(best)
+}
+
+/// The dual agreement of the attempts at each problem on blind tests, as written.
+fn agreement(
+    counted: &[Vec<&Attempt>],
+    discriminator: &Discriminator,
+    judge: &Judge,
+    problems: &[Problem],
+    options: &AttackOptions,
+    key: DrawKey,
+) -> Result<Vec<Vec<f64>>, EncodingError> {
+    let mut prompts = Vec::new();
+    for problem in problems {
+        let prompt = discriminator.encoder.attack_prompt(problem, None)?;
+        prompts.push((prompt, key.with_name(&problem.id)));
+    }
+    let tests: Vec<Vec<Test>> = blind_tests(discriminator, &prompts, BLIND_SETS, options)?
+        .iter()
+        .map(|attacks| attacks.iter().map(as_written).collect())
+        .collect();
+    let cases: Vec<Case> = counted
+        .iter()
+        .enumerate()
+        .flat_map(|(i, tries)| {
+            let (problem, tests) = (&problems[i], &tests[i]);
+            tries.iter().map(move |attempt| Case {
+                problem,
+                code: attempt.code.as_deref(),
+                tests,
+            })
+        })
+        .collect();
+    let mut judged = judge.run(&cases).into_iter();
+    let rows = |tries: &Vec<&Attempt>| {
+        let rows: Vec<Option<Vec<bool>>> = tries
+            .iter()
+            .map(|attempt| {
+                let judgement = judged.next().expect("one judgement for every attempt");
+                attempt.code.as_ref().map(|_| judgement.passes())
+            })
+            .collect();
+        dual_agreement(&rows)
+    };
+    Ok(counted.iter().map(rows).collect())
 }

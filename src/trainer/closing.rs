@@ -1,15 +1,16 @@
-//! What is measured once, after everything: whether the stages matter, what the verdict is worth, and how far a
+//! What is measured once, after everything: whether the stages matter, what verdicts and blind tests are worth for choosing, and how far a
 //! baseline without understanding gets.
 
 use serde_json::json;
 
 use crate::evaluation::probes::{best_of, swapped_stages};
 use crate::evaluation::retrieval::Retriever;
-use crate::evaluation::{Pool, SolveOptions, score};
+use crate::evaluation::{Pool, SolveOptions, score, solve};
 use crate::metrics::bootstrap;
 use crate::warmup::own_step;
 
 use super::TrainError;
+use super::measure::attack_options;
 use super::players::Pair;
 use super::session::Session;
 use super::summary::ClosingRow;
@@ -19,7 +20,7 @@ const MOST_RETRIEVED: u64 = 50_000;
 
 impl Session<'_> {
     /// Measures the final policy on every pool: alone, with another problem's stages, and, on the first validation pool,
-    /// the best of `evaluation.best_of` samples by verdict; beside them nearest-neighbour retrieval.
+    /// the best of `evaluation.best_of` samples by verdict and by agreement; beside them nearest-neighbour retrieval.
     pub(super) fn close(&mut self) -> Result<(), TrainError> {
         let evaluation = self.config.evaluation.clone();
         if !evaluation.closing {
@@ -58,7 +59,7 @@ impl Session<'_> {
             .first()
             .filter(|_| self.config.game.adversary)
         {
-            rows.extend(self.choose_by_verdict(pool, evaluation.best_of)?);
+            rows.extend(self.choose_blindly(pool, evaluation.best_of)?);
         }
         rows.retain(|row| !row.pools.is_empty());
         let line = json!({"step": self.state.step, "after": "everything", "closing": rows});
@@ -67,11 +68,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn choose_by_verdict(
-        &self,
-        pool: &Pool,
-        samples: usize,
-    ) -> Result<Vec<ClosingRow>, TrainError> {
+    fn choose_blindly(&self, pool: &Pool, samples: usize) -> Result<Vec<ClosingRow>, TrainError> {
         let sampling = self.sampling(self.config.sampling.temperature);
         let options = SolveOptions {
             sampling: &sampling,
@@ -83,12 +80,15 @@ impl Session<'_> {
             generator,
             discriminator,
         } = self.best();
+        let generator = &self.roster.generators[generator].policy;
+        let attempts = solve(generator, &self.judge, &pool.problems, &options)?;
         let best = best_of(
-            &self.roster.generators[generator].policy,
+            &attempts,
             &self.roster.discriminators[discriminator].policy,
             &self.judge,
             &pool.problems,
-            &options,
+            &attack_options(&self.config),
+            options.key,
         )?;
         let row = |label: String, values: &[f64]| {
             let mut row = ClosingRow::new(&label);
@@ -97,7 +97,11 @@ impl Session<'_> {
         };
         Ok(vec![
             row(format!("mean of {samples} samples"), &best.mean),
-            row(format!("best of {samples} by verdict"), &best.chosen),
+            row(format!("best of {samples} by verdict"), &best.by_verdict),
+            row(
+                format!("best of {samples} by agreement on blind tests"),
+                &best.by_agreement,
+            ),
             row(format!("any of {samples}"), &best.any),
             row("verdict AUC within a problem".into(), &best.ordered),
         ])

@@ -14,6 +14,7 @@ use crate::optimizer::OptimizerError;
 use crate::own_chains::OwnChainsError;
 use crate::problems::ProblemError;
 use crate::problems::ground::GroundError;
+use crate::source::ProblemSource;
 use crate::warmup::WarmupError;
 
 /// Why training cannot begin or go on.
@@ -84,6 +85,9 @@ pub enum TrainError {
     /// There is nothing to train on.
     #[error("no training problems: problems.composed is false and no written problem has split `train` in {}", .0.display())]
     NoProblems(PathBuf),
+    /// A pool was asked for by name that this configuration has not.
+    #[error("there is no pool {0} of problems: there are {pools}, composed ones where problems.composed is true", pools = ProblemSource::POOLS.join(", "))]
+    NoPool(String),
     /// A setting that may not change on resume did.
     #[error(
         "cannot resume {checkpoint}: {changes}; the state has the shape of the former. Set it back, or begin a run of its \

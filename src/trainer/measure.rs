@@ -5,18 +5,15 @@ use serde_json::{Value as Json, json};
 use crate::checkpoint::{GENERATOR, player_names};
 use crate::config::Config;
 use crate::discriminator::Discriminator;
+use crate::evaluation::attacks::{AttackOptions, AttackQuality, attack_quality};
 use crate::evaluation::{Attempt, Pool, PoolScore, SolveOptions, score, solve};
 use crate::generator::Generator;
-use crate::judge::{Case, Judge, Judgement};
+use crate::judge::Judgement;
 use crate::metrics::{auc, mean};
-use crate::model::sampling::DrawKey;
 use crate::problems::Problem;
-use crate::prompts::parse_attacks;
-use crate::rewards::pool_attacks;
 
 use super::TrainError;
 use super::game::StageMeans;
-use super::play::frozen_bank;
 use super::players::Pair;
 use super::session::Session;
 use super::summary::{Ranking, StageRow, highest};
@@ -145,6 +142,7 @@ impl Session<'_> {
         line["evaluation"] = self.last_validation.clone();
         line["evaluation"]["bank_kill_rate"] = json!(row.bank_kill_rate);
         line["evaluation"]["verdict_auc"] = json!(row.verdict_auc);
+        line["evaluation"]["attacks"] = json!(row.unseen_attacks);
         line["passed"] = passes(&row.pools);
         self.log_metrics(&line)?;
         let texts: Vec<String> = row
@@ -197,14 +195,18 @@ impl Session<'_> {
             bank_kill_rate: Vec::new(),
             verdict_auc: Vec::new(),
         };
+        let mut qualities = Vec::new();
         for player in &self.roster.discriminators {
             let mut verdicts: Vec<(f64, bool)> = Vec::new();
             for (pool, attempts) in self.validation.iter().zip(attempts) {
                 verdicts.extend(self.final_verdicts(&player.policy, pool, attempts)?);
             }
             ranking.verdict_auc.push(auc(&verdicts));
-            let rate = self.bank_kill_rate(&player.policy)?;
-            ranking.bank_kill_rate.push(rate);
+            let quality = self.attack_quality(&player.policy)?;
+            ranking
+                .bank_kill_rate
+                .push(quality.and_then(|quality| quality.bank_kills));
+            qualities.push(quality);
         }
         let best = ranking.best();
         Ok(StageRow {
@@ -215,6 +217,7 @@ impl Session<'_> {
             discriminator_reward: average(&self.means.discriminator_reward),
             attack_validity: average(&self.means.validity),
             bank_kill_rate: ranking.bank_kill_rate[best.discriminator],
+            unseen_attacks: qualities[best.discriminator],
             verdict_auc: ranking.verdict_auc[best.discriminator],
             seconds: self.begun.elapsed().as_secs_f64(),
             pools,
@@ -283,9 +286,11 @@ impl Session<'_> {
             .collect())
     }
 
-    /// Share of mutants of validation problems' references, of those that gold tests kill, that one blind attack set a
-    /// problem kills.
-    fn bank_kill_rate(&self, discriminator: &Discriminator) -> Result<Option<f64>, TrainError> {
+    /// What the tests of a discriminator are worth on validation problems.
+    fn attack_quality(
+        &self,
+        discriminator: &Discriminator,
+    ) -> Result<Option<AttackQuality>, TrainError> {
         if !self.config.game.adversary {
             return Ok(None);
         }
@@ -293,13 +298,25 @@ impl Session<'_> {
             return Ok(None);
         };
         let limit = self.config.evaluation.problems.min(pool.problems.len());
-        bank_kills(
-            &self.config,
+        let quality = attack_quality(
             discriminator,
             &self.judge,
             &pool.problems[..limit],
+            self.config.game.bank_mutants,
+            &attack_options(&self.config),
             self.key,
-        )
+        )?;
+        Ok(Some(quality))
+    }
+}
+
+/// Attack sets are measured as the game draws them.
+pub(super) fn attack_options(config: &Config) -> AttackOptions {
+    AttackOptions {
+        max_new_tokens: config.sampling.attack_max_new_tokens,
+        temperature: config.sampling.temperature,
+        batch_size: config.evaluation.batch_size,
+        per_set: config.game.attacks_per_set,
     }
 }
 
@@ -324,85 +341,6 @@ fn by_name(pools: &[PoolScore]) -> Json {
 fn passes(pools: &[PoolScore]) -> Json {
     let pools = pools.iter().map(|p| (p.name.clone(), json!(p.passed)));
     pools.collect::<serde_json::Map<_, _>>().into()
-}
-
-/// See [`Session::bank_kill_rate`].
-fn bank_kills(
-    config: &Config,
-    discriminator: &Discriminator,
-    judge: &Judge,
-    problems: &[Problem],
-    key: DrawKey,
-) -> Result<Option<f64>, TrainError> {
-    let mut prompts = Vec::new();
-    for problem in problems {
-        let prompt = discriminator.encoder.attack_prompt(problem, None)?;
-        prompts.push((prompt, key.with_name("bank").with_name(&problem.id)));
-    }
-    let sampling = &config.sampling;
-    let sets = discriminator.attack(
-        &prompts,
-        sampling.attack_max_new_tokens,
-        sampling.temperature,
-        config.evaluation.batch_size,
-    )?;
-    let attacks: Vec<_> = sets
-        .iter()
-        .map(|set| parse_attacks(&set.text, config.game.attacks_per_set))
-        .collect();
-    let asked: Vec<_> = problems
-        .iter()
-        .zip(&attacks)
-        .map(|(problem, attacks)| (problem, &attacks[..]))
-        .collect();
-    let tests: Vec<Vec<_>> = judge
-        .check_attacks(&asked)
-        .into_iter()
-        .map(|checked| {
-            pool_attacks(&[checked])
-                .iter()
-                .map(|pooled| pooled.test())
-                .collect()
-        })
-        .collect();
-    let banks: Vec<Vec<String>> = problems
-        .iter()
-        .map(|p| frozen_bank(p, config.game.bank_mutants))
-        .collect();
-    let gold_cases: Vec<Case> = problems
-        .iter()
-        .zip(&banks)
-        .flat_map(|(problem, bank)| {
-            bank.iter().map(|code| Case {
-                problem,
-                code: Some(code),
-                tests: &problem.tests,
-            })
-        })
-        .collect();
-    let attack_cases: Vec<Case> = problems
-        .iter()
-        .zip(&banks)
-        .zip(&tests)
-        .flat_map(|((problem, bank), tests)| {
-            bank.iter().map(move |code| Case {
-                problem,
-                code: Some(code),
-                tests,
-            })
-        })
-        .collect();
-    let golds = judge.run(&gold_cases);
-    let attacked = judge.run(&attack_cases);
-    let killed = |judgement: &Judgement| matches!(judgement, Judgement::Ran(report) if !report.outcome.passed());
-    let known: Vec<bool> = golds
-        .iter()
-        .zip(&attacked)
-        .filter(|(gold, attacked)| killed(gold) && !matches!(attacked, Judgement::Masked(_)))
-        .map(|(_, attacked)| killed(attacked))
-        .collect();
-    Ok((!known.is_empty())
-        .then(|| known.iter().filter(|&&k| k).count() as f64 / known.len() as f64))
 }
 
 fn average(values: &[f64]) -> Option<f64> {

@@ -15,11 +15,12 @@ use crate::checkpoint::{
 use crate::config::{Config, InitRole};
 use crate::discriminator::Discriminator;
 use crate::encoding::PromptEncoder;
+use crate::evaluation::Pool;
 use crate::generator::Generator;
 use crate::judge::Judge;
 use crate::model::{Tokenizer, Transformer};
 use crate::problems::validate::check_references;
-use crate::problems::{Split, load_dir};
+use crate::problems::{Problem, Split, load_dir};
 use crate::prompts::{Format, Prompts};
 use crate::source::ProblemSource;
 
@@ -95,13 +96,24 @@ pub(super) fn open_source(
     if !config.problems.composed && !written.iter().any(|problem| problem.split == Split::Train) {
         return Err(TrainError::NoProblems(dir));
     }
-    Ok(ProblemSource::new(
+    Ok(source(config, written))
+}
+
+fn source(config: &Config, written: Vec<Problem>) -> ProblemSource {
+    ProblemSource::new(
         written,
         config.problems.composed,
         config.problems.composed_share,
         config.warmup.composed_traces,
         config.run.seed,
-    ))
+    )
+}
+
+/// One of the pools that a run with this configuration is measured on ([`ProblemSource::POOLS`]), without training.
+pub fn pool(config: &Config, judge: &Judge, name: &str, count: usize) -> Result<Pool, TrainError> {
+    let written = load_dir(&problems_dir(config))?;
+    let found = source(config, written).pool(judge.sandbox(), name, count)?;
+    found.ok_or_else(|| TrainError::NoPool(name.to_owned()))
 }
 
 /// Prompts and tokenizer: those of the checkpoint that is gone on from, else the configured ones.

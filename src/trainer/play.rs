@@ -13,12 +13,12 @@ use gauntlet_sandbox::Test;
 use crate::config::Config;
 use crate::discriminator::Discriminator;
 use crate::encoding::EncodingError;
+use crate::evaluation::attacks::frozen_bank;
 use crate::generator::{ChainStart, Generator, Sampling};
 use crate::judge::{Case, Judge, Judgement, trial};
 use crate::mistake_book::MistakeBook;
 use crate::model::sampling::DrawKey;
 use crate::problems::Problem;
-use crate::problems::mutate::mutants;
 use crate::prompts::parse_attacks;
 use crate::rewards::{PooledAttack, Trial, pool_attacks};
 use crate::rollout::{AttackSet, Chain, CheckedAttack, Mask, Role, Rollout, RolloutKey};
@@ -410,15 +410,6 @@ impl Table<'_> {
             round.bank = judged.by_ref().take(bank.len()).collect();
         }
     }
-}
-
-/// Plausible bugs of a problem: mutants of its reference, the same ones every time.
-pub fn frozen_bank(problem: &Problem, limit: usize) -> Vec<String> {
-    let seed = DrawKey::new(0).with_name(&problem.reference).value();
-    mutants(&problem.reference, limit, seed)
-        .into_iter()
-        .map(|mutant| mutant.code)
-        .collect()
 }
 
 /// The key of the draws that make one piece of sampled work.

@@ -5,7 +5,8 @@ use serde_json::{Value as Json, json};
 
 use crate::checkpoint::{DISCRIMINATOR, GENERATOR, player_names};
 use crate::evaluation::PoolScore;
-use crate::metrics::Interval;
+use crate::evaluation::attacks::AttackQuality;
+use crate::metrics::{Interval, aligned_table};
 
 use super::players::Pair;
 
@@ -28,6 +29,9 @@ pub struct StageRow {
     pub attack_validity: Option<f64>,
     /// Kill rate on mutants of validation problems' references.
     pub bank_kill_rate: Option<f64>,
+    /// What blind attacks on validation problems are worth.
+    #[serde(default)]
+    pub unseen_attacks: Option<AttackQuality>,
     /// AUC of the verdict head on fresh samples.
     pub verdict_auc: Option<f64>,
     /// Wall-clock seconds since the run (or the resumed part of it) began.
@@ -156,7 +160,7 @@ impl Summary {
             ));
             lines.push(cells);
         }
-        align(&lines)
+        aligned_table(&lines)
     }
 
     /// The closing measurements as text: shares in percent with their 95 % intervals; empty without any.
@@ -183,34 +187,8 @@ impl Summary {
             }
             lines.push(cells);
         }
-        align(&lines)
+        aligned_table(&lines)
     }
-}
-
-/// Columns padded to their widest cell; the first is flush left, the others flush right.
-fn align(lines: &[Vec<String>]) -> String {
-    let columns = lines.first().map_or(0, Vec::len);
-    let widths: Vec<usize> = (0..columns)
-        .map(|c| {
-            lines
-                .iter()
-                .map(|line| line[c].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut text = String::new();
-    for line in lines {
-        for (c, (cell, width)) in line.iter().zip(&widths).enumerate() {
-            if c == 0 {
-                text += &format!("{cell:<width$}");
-            } else {
-                text += &format!("  {cell:>width$}");
-            }
-        }
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]
@@ -228,6 +206,7 @@ mod tests {
             discriminator_reward: None,
             attack_validity: Some(0.5),
             bank_kill_rate: None,
+            unseen_attacks: None,
             verdict_auc: None,
             seconds,
             ranking: None,

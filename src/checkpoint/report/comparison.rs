@@ -253,7 +253,7 @@ impl fmt::Display for Comparison {
             }
             lines.push(line);
         }
-        write!(f, "{}", super::aligned_table(&lines))?;
+        write!(f, "{}", crate::metrics::aligned_table(&lines))?;
         writeln!(f, "\nsettings that differ")?;
         if self.settings.is_empty() {
             writeln!(f, "  none")?;

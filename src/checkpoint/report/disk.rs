@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{aligned_table, counted, human_size};
+use super::{counted, human_size};
 use crate::checkpoint::storage::storage_at;
 use crate::checkpoint::{CheckpointError, EntryKind, Storage, Store};
+use crate::metrics::aligned_table;
 
 /// Disk usage of several runs.
 #[derive(Debug, Serialize)]
