@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use gauntlet_shim::Isa;
 use serde_json::Value as Json;
 use tch::{Device, Kind, Tensor};
 
@@ -81,6 +82,22 @@ pub fn lora_config(config: &Config) -> Option<LoraConfig> {
         lora_alpha: training.lora_alpha.unwrap_or(2.0 * r as f64),
         lora_dropout: training.lora_dropout,
         target_modules: training.lora_targets.clone(),
+    })
+}
+
+/// What to tell a user whose published model would be trained in bf16 on a processor that multiplies it in software.
+pub fn slow_dtype(config: &Config, device: Device) -> Option<String> {
+    let model = config.generator_model();
+    let is_slow = model.kind == ModelKind::Pretrained
+        && model.dtype == Dtype::BFloat16
+        && device == Device::Cpu
+        && cfg!(target_arch = "x86_64")
+        && Isa::current() < Isa::Avx512Bf16;
+    is_slow.then(|| {
+        "this processor has no instructions for bf16, and training in model.dtype=bfloat16 is slower here than in float32, \
+         without AVX-512 hundreds of times: model.dtype=float32 is faster, and sampling.backend may still be int8 or \
+         bfloat16"
+            .to_owned()
     })
 }
 
@@ -260,4 +277,23 @@ pub fn take_template(
         .map(|source| ChatTemplate::new(&source, &token("bos_token"), &token("eos_token")))
         .transpose()
         .map_err(|error| TrainError::Encoding(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn training_in_bf16_is_warned_of_where_the_processor_has_no_instructions_for_it() {
+        Isa::limit(Isa::Avx512);
+        let warned = |text: &str, device| {
+            let config = Config::parse(text, "test.yaml".as_ref(), &[]).unwrap();
+            slow_dtype(&config, device).is_some()
+        };
+        let bf16 = "model: {kind: pretrained, path: somewhere, dtype: bfloat16}";
+        let float = "model: {kind: pretrained, path: somewhere}";
+        assert_eq!(warned(bf16, Device::Cpu), cfg!(target_arch = "x86_64"));
+        assert!(!warned(bf16, Device::Cuda(0)) && !warned(float, Device::Cpu));
+        assert!(!warned("run: {name: scratch}", Device::Cpu));
+    }
 }

@@ -142,7 +142,11 @@ impl Session<'_> {
         line["evaluation"] = self.last_validation.clone();
         line["evaluation"]["bank_kill_rate"] = json!(row.bank_kill_rate);
         line["evaluation"]["verdict_auc"] = json!(row.verdict_auc);
-        line["evaluation"]["attacks"] = json!(row.unseen_attacks);
+        if let Some(attacks) = &row.unseen_attacks {
+            line["evaluation"]["attacks_valid"] = json!(attacks.valid);
+            line["evaluation"]["attacks_playable"] = json!(attacks.playable);
+            line["evaluation"]["attacks_repeated"] = json!(attacks.duplicate);
+        }
         line["passed"] = passes(&row.pools);
         self.log_metrics(&line)?;
         let texts: Vec<String> = row

@@ -24,7 +24,7 @@ use crate::update::imitate;
 use crate::warmup::{DiscriminatorData, generator_batch, learning_rate, own_step};
 
 use super::TrainError;
-use super::base::Base;
+use super::base::{Base, slow_dtype};
 use super::files::{RunFiles, logs_of};
 use super::game::StageMeans;
 use super::observer::{Begun, Observer};
@@ -107,6 +107,9 @@ impl<'o> Session<'o> {
         }
         let begun = Instant::now();
         // First of all: a model that cannot be had is told before any work.
+        if let Some(warning) = slow_dtype(&config, device) {
+            observer.note(&warning);
+        }
         let (base, published) = Base::open(&config, device)?.unzip();
         let sandbox = Sandbox::open()?;
         let judge = Judge::new(sandbox, limits(&config));

@@ -135,6 +135,7 @@ impl Summary {
             "G reward",
             "D reward",
             "attacks valid",
+            "valid unseen",
             "bank kills",
             "verdict AUC",
             "time",
@@ -151,6 +152,8 @@ impl Summary {
             cells.push(number(row.generator_reward));
             cells.push(number(row.discriminator_reward));
             cells.push(row.attack_validity.map_or("-".into(), percent));
+            let unseen = row.unseen_attacks.map(|attacks| attacks.playable);
+            cells.push(unseen.map_or("-".into(), percent));
             cells.push(row.bank_kill_rate.map_or("-".into(), percent));
             cells.push(number(row.verdict_auc));
             cells.push(format!(
