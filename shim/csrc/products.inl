@@ -41,7 +41,7 @@ inline void fetch_ahead(const void* w) {
   }
 }
 
-// How many: as even as can be.
+// Rows of m that go through together, `most` at most: as even as can be.
 inline int64_t rows_together(int64_t m, int64_t most) {
   const int64_t blocks = (m + most - 1) / most;
   return (m + blocks - 1) / blocks;
