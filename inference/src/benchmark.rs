@@ -92,7 +92,8 @@ pub struct CrossPlay {
     pub players: Vec<String>,
     /// Share of attempts that stand the gold tests and the attacks, mean over problems.
     pub stood: Vec<Vec<Interval>>,
-    /// Share of attempts that gold tests find wrong and the attacks too; none where no attempt is wrong.
+    /// Of the attempts that gold tests find wrong, the share that the attacks find wrong too, mean over problems; none
+    /// where no attempt is wrong.
     pub caught: Vec<Vec<Option<Interval>>>,
     /// Attempts that the gold tests find right and the attacks do not.
     pub broken: Vec<Vec<usize>>,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::discriminator::Discriminator;
 use crate::encoding::EncodingError;
 use crate::judge::{Case, Judge, Judgement};
+use crate::metrics::mean;
 use crate::model::sampling::DrawKey;
 use crate::problems::Problem;
 use crate::problems::mutate::mutants;
@@ -108,7 +109,7 @@ pub fn attack_quality(
 pub struct Meeting {
     /// For each problem the share of attempts that stand the gold tests and the attacks.
     pub stood: Vec<f64>,
-    /// For each attempt that the gold tests find wrong, 1 if the attacks find it wrong too and 0 if not.
+    /// For each problem with attempts that the gold tests find wrong, the share of those that the attacks find wrong too.
     pub caught: Vec<f64>,
     /// Attempts that the gold tests find right and the attacks do not.
     pub broken: usize,
@@ -143,6 +144,7 @@ pub fn meet(
     let mut meeting = Meeting::default();
     for tries in attempts {
         let (mut stood, mut counted) = (0, 0);
+        let mut caught = Vec::new();
         for attempt in tries {
             let attacked = judged.next().expect("one judgement for every attempt");
             let masked = |judgement: &Judgement| matches!(judgement, Judgement::Masked(_));
@@ -155,11 +157,12 @@ pub fn meet(
             match attempt.judgement.passed() {
                 true if killed => meeting.broken += 1,
                 true => stood += 1,
-                false if attempt.code.is_some() => {
-                    meeting.caught.push(f64::from(u8::from(killed)));
-                }
+                false if attempt.code.is_some() => caught.push(f64::from(u8::from(killed))),
                 false => {}
             }
+        }
+        if !caught.is_empty() {
+            meeting.caught.push(mean(&caught));
         }
         if counted > 0 {
             meeting.stood.push(f64::from(stood) / f64::from(counted));
