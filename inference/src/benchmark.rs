@@ -79,8 +79,10 @@ pub struct Choosing {
     /// With the highest verdict; none for a model without a verdict head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by_verdict: Option<Interval>,
-    /// With the highest dual agreement on blind tests, as `--samples` chooses.
-    pub by_agreement: Interval,
+    /// With the highest dual agreement on blind tests.
+    pub by_tests: Interval,
+    /// With the answers that most others give to the inputs of those tests, as `--samples` chooses.
+    pub by_answers: Interval,
     /// Any of them.
     pub any: Interval,
 }
@@ -230,7 +232,8 @@ fn choose(
     Ok(Choosing {
         mean: bootstrap(&best.mean),
         by_verdict: loaded.gives_verdicts.then(|| bootstrap(&best.by_verdict)),
-        by_agreement: bootstrap(&best.by_agreement),
+        by_tests: bootstrap(&best.by_tests),
+        by_answers: bootstrap(&best.by_answers),
         any: bootstrap(&best.any),
     })
 }
@@ -299,8 +302,14 @@ impl Report {
             if let Some(by_verdict) = &choosing.by_verdict {
                 line(format!("best of {n} by verdict"), percent(by_verdict));
             }
-            let by = format!("best of {n} by agreement on blind tests");
-            line(by, percent(&choosing.by_agreement));
+            line(
+                format!("best of {n} by blind tests"),
+                percent(&choosing.by_tests),
+            );
+            line(
+                format!("best of {n} by agreement of answers"),
+                percent(&choosing.by_answers),
+            );
             line(format!("any of {n}"), percent(&choosing.any));
         }
         let attacks = &self.attacks;

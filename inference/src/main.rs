@@ -56,7 +56,8 @@ struct Args {
     /// Have the discriminator write tests, run them in the sandbox and show each one's outcome.
     #[arg(long)]
     generate_tests: bool,
-    /// Candidates to write; they are ranked by agreement on blind tests and by verdict.
+    /// Candidates to write; they are ranked by agreement of their answers on the inputs of blind tests, by those tests, and by
+    /// verdict.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     samples: u16,
     /// Temperature of the stages; 0 takes the likeliest token. 0.8 with several samples.

@@ -75,7 +75,7 @@ pub struct TestResult {
 pub struct CandidateResult {
     /// Its code.
     pub code: String,
-    /// Size of its group times the blind tests it passes.
+    /// Its answers to the inputs of blind tests, each counted as often as candidates gave it; -1 without code.
     pub agreement: f64,
     /// Tests passed.
     pub passed: usize,

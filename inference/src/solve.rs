@@ -5,14 +5,14 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use gauntlet::cli::UsageError;
 use gauntlet::evaluation::ranking::{
-    BLIND_SETS, as_written, blind_tests, dual_agreement, keep_new,
+    BLIND_SETS, answer_agreement, as_written, blind_tests, dual_agreement, keep_new,
 };
 use gauntlet::generator::ChainStart;
 use gauntlet::model::sampling::DrawKey;
 use gauntlet::problems::signature::Signature;
 use gauntlet::rollout::{Chain, ParsedAttack};
 use gauntlet::stage::Stage;
-use gauntlet_sandbox::{CheckJob, Comparison, Mode, Outcome, Program, Test};
+use gauntlet_sandbox::{CheckJob, Comparison, Mode, Outcome, Program, Test, Value};
 
 use crate::live::LiveStage;
 use crate::loaded::Loaded;
@@ -115,7 +115,7 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
         tests = blind(loaded, problem, options, &candidates, key)?;
         are_blind = tests.len();
         run_tests(loaded, &mut candidates, &tests);
-        rank(&mut candidates);
+        rank(loaded, &mut candidates, &tests);
         // Tests that saw the best candidate are shown, but ranked nothing.
         add_white_box(loaded, problem, options, &candidates[0], key, &mut tests)?;
         run_tests(loaded, &mut candidates[..1], &tests[are_blind..]);
@@ -170,6 +170,7 @@ struct Candidate {
     verdicts: Vec<f32>,
     outcomes: Vec<Outcome>,
     agreement: f64,
+    on_tests: f64,
 }
 
 impl Candidate {
@@ -190,6 +191,7 @@ impl Candidate {
             verdicts: Vec::new(),
             outcomes: Vec::new(),
             agreement: 0.0,
+            on_tests: 0.0,
         }
     }
 
@@ -340,8 +342,9 @@ fn run_tests(loaded: &Loaded, candidates: &mut [Candidate], tests: &[ParsedAttac
     }
 }
 
-/// Ranks by dual agreement; ties go to the higher verdict.
-fn rank(candidates: &mut [Candidate]) {
+/// Ranks by how many others give the same answers to the inputs of the tests; ties go to dual agreement on the tests,
+/// then to the higher verdict.
+fn rank(loaded: &Loaded, candidates: &mut [Candidate], tests: &[ParsedAttack]) {
     let passes: Vec<Option<Vec<bool>>> = candidates
         .iter()
         .map(|c| {
@@ -349,13 +352,25 @@ fn rank(candidates: &mut [Candidate]) {
             c.code.as_ref().map(|_| passed)
         })
         .collect();
-    for (candidate, agreement) in candidates.iter_mut().zip(dual_agreement(&passes)) {
-        candidate.agreement = agreement;
+    let programs: Vec<Option<Program>> = candidates
+        .iter()
+        .map(|c| {
+            let (code, entry_point) = (c.code.clone()?, c.entry_point.clone());
+            Some(Program { code, entry_point })
+        })
+        .collect();
+    let inputs: Vec<Vec<Value>> = tests.iter().map(|test| test.args.clone()).collect();
+    let answers = answer_agreement(&loaded.judge, &programs, &inputs);
+    let on_tests = dual_agreement(&passes);
+    for ((candidate, answers), on_tests) in candidates.iter_mut().zip(answers).zip(on_tests) {
+        candidate.agreement = answers;
+        candidate.on_tests = on_tests;
     }
     let verdict = |c: &Candidate| f64::from(c.verdicts.last().copied().unwrap_or(0.0));
     candidates.sort_by(|a, b| {
         b.agreement
             .total_cmp(&a.agreement)
+            .then(b.on_tests.total_cmp(&a.on_tests))
             .then(verdict(b).total_cmp(&verdict(a)))
     });
 }

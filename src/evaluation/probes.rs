@@ -1,7 +1,7 @@
 //! What is measured once, at the end of a run: whether the stages matter, and what verdicts and tests are worth for
 //! choosing.
 
-use gauntlet_sandbox::Test;
+use gauntlet_sandbox::{Program, Test, Value};
 
 use crate::discriminator::Discriminator;
 use crate::encoding::EncodingError;
@@ -14,7 +14,7 @@ use crate::stage::Stage;
 
 use super::Attempt;
 use super::attacks::AttackOptions;
-use super::ranking::{BLIND_SETS, as_written, blind_tests, dual_agreement};
+use super::ranking::{BLIND_SETS, answer_agreement, as_written, blind_tests, dual_agreement};
 
 /// Whether the code still passes when stages 1 to 4 are those that were written for another problem of the pool (the
 /// next one): a policy that reads its own stages must fail. `attempts` are the policy's own at `problems`.
@@ -68,9 +68,12 @@ pub struct BestOf {
     pub mean: Vec<f64>,
     /// Whether the candidate with the highest verdict passes.
     pub by_verdict: Vec<f64>,
-    /// Whether the candidate passes that agrees with most others on the discriminator's blind tests, of equals the one
-    /// with the highest verdict: what `inference --samples` chooses.
-    pub by_agreement: Vec<f64>,
+    /// Whether the candidate passes that passes the discriminator's blind tests with most others, of equals the one with
+    /// the highest verdict.
+    pub by_tests: Vec<f64>,
+    /// Whether the candidate passes whose answers to the inputs of those tests most others give, of equals the one that
+    /// passes more of them: what `inference --samples` chooses.
+    pub by_answers: Vec<f64>,
     /// Whether any candidate passes: the most that choosing can give.
     pub any: Vec<f64>,
     /// Where some pass and some fail, the share of (passing, failing) pairs whose passing one has the higher verdict: the
@@ -115,16 +118,18 @@ pub fn best_of(
         let verdict = |i: usize| f64::from(verdicts[i]);
         // A chain that was cut short has no code, and its verdict is one on a stage: it is no choice beside whole ones.
         let whole = |i: usize| f64::from(u8::from(counted[i].code.is_some()));
-        let (Some(by_verdict), Some(by_agreement)) = (
+        let (Some(by_verdict), Some(by_tests), Some(by_answers)) = (
             highest(&|i| [whole(i), verdict(i)]),
-            highest(&|i| [agreement[i], verdict(i)]),
+            highest(&|i| [agreement.tests[i], verdict(i)]),
+            highest(&|i| [agreement.answers[i], agreement.tests[i]]),
         ) else {
             continue;
         };
         best.mean
             .push(passed.iter().sum::<f64>() / passed.len() as f64);
         best.by_verdict.push(passed[by_verdict]);
-        best.by_agreement.push(passed[by_agreement]);
+        best.by_tests.push(passed[by_tests]);
+        best.by_answers.push(passed[by_answers]);
         best.any.push(passed.iter().copied().fold(0.0, f64::max));
         let scores: Vec<(f64, bool)> = verdicts
             .iter()
@@ -136,7 +141,14 @@ pub fn best_of(
     Ok(best)
 }
 
-/// The dual agreement of the attempts at each problem on blind tests, as written.
+/// What the attempts at one problem agree on.
+struct Agreement {
+    /// [`dual_agreement`] on blind tests, as written.
+    tests: Vec<f64>,
+    /// [`answer_agreement`] on their inputs.
+    answers: Vec<f64>,
+}
+
 fn agreement(
     counted: &[Vec<&Attempt>],
     discriminator: &Discriminator,
@@ -144,7 +156,7 @@ fn agreement(
     problems: &[Problem],
     options: &AttackOptions,
     key: DrawKey,
-) -> Result<Vec<Vec<f64>>, EncodingError> {
+) -> Result<Vec<Agreement>, EncodingError> {
     let mut prompts = Vec::new();
     for problem in problems {
         let prompt = discriminator.encoder.attack_prompt(problem, None)?;
@@ -167,15 +179,28 @@ fn agreement(
         })
         .collect();
     let mut judged = judge.run(&cases).into_iter();
-    let rows = |tries: &Vec<&Attempt>| {
-        let rows: Vec<Option<Vec<bool>>> = tries
+    let mut found = Vec::new();
+    for ((problem, tries), tests) in problems.iter().zip(counted).zip(&tests) {
+        let passes: Vec<Option<Vec<bool>>> = tries
             .iter()
             .map(|attempt| {
                 let judgement = judged.next().expect("one judgement for every attempt");
                 attempt.code.as_ref().map(|_| judgement.passes())
             })
             .collect();
-        dual_agreement(&rows)
-    };
-    Ok(counted.iter().map(rows).collect())
+        let programs: Vec<Option<Program>> = tries
+            .iter()
+            .map(|attempt| {
+                let code = attempt.code.clone()?;
+                let entry_point = problem.entry_point.clone();
+                Some(Program { code, entry_point })
+            })
+            .collect();
+        let inputs: Vec<Vec<Value>> = tests.iter().map(|test| test.args.clone()).collect();
+        found.push(Agreement {
+            tests: dual_agreement(&passes),
+            answers: answer_agreement(judge, &programs, &inputs),
+        });
+    }
+    Ok(found)
 }

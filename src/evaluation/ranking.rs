@@ -1,9 +1,10 @@
 //! Which of several candidates is likely right where no gold test is at hand.
 
-use gauntlet_sandbox::{Expected, Test};
+use gauntlet_sandbox::{ExecuteJob, Execution, Expected, Mode, Program, Test, Value};
 
 use crate::discriminator::Discriminator;
 use crate::encoding::EncodingError;
+use crate::judge::Judge;
 use crate::model::sampling::DrawKey;
 use crate::prompts::parse_attacks;
 use crate::rollout::{Completion, ParsedAttack};
@@ -65,6 +66,52 @@ pub fn as_written(attack: &ParsedAttack) -> Test {
     }
 }
 
+/// How far candidates agree in what they answer, whatever a test expects: for each input every candidate scores the number
+/// of candidates that give the same value, itself included (minimum Bayes risk by execution, arXiv 2204.11454). An input
+/// that a candidate fails on gives it nothing; one without code scores -1.
+pub fn answer_agreement(
+    judge: &Judge,
+    candidates: &[Option<Program>],
+    inputs: &[Vec<Value>],
+) -> Vec<f64> {
+    let jobs = candidates.iter().flatten().map(|program| ExecuteJob {
+        program: program.clone(),
+        inputs: inputs.to_vec(),
+        limits: judge.limits().clone(),
+        mode: Mode::Fast,
+    });
+    let jobs: Vec<ExecuteJob> = match inputs {
+        [] => Vec::new(),
+        _ => jobs.collect(),
+    };
+    let mut answered = judge.sandbox().execute_many(jobs).into_iter();
+    let answers: Vec<Option<Vec<Option<String>>>> = candidates
+        .iter()
+        .map(|candidate| {
+            candidate.as_ref()?;
+            // What the host failed at says nothing for a candidate and nothing against it.
+            let executions = answered.next().and_then(Result::ok).unwrap_or_default();
+            let literal = |e: &Execution| e.result.as_ref().ok().map(Value::to_literal);
+            Some(executions.iter().map(literal).collect())
+        })
+        .collect();
+    votes(&answers)
+}
+
+/// The votes of [`answer_agreement`] for the answers of each candidate, input by input.
+fn votes(answers: &[Option<Vec<Option<String>>>]) -> Vec<f64> {
+    let score = |own: &Option<Vec<Option<String>>>| {
+        let Some(own) = own else { return -1.0 };
+        let mut votes = 0;
+        for (input, answer) in own.iter().enumerate().filter(|(_, a)| a.is_some()) {
+            let same = |other: &&Vec<Option<String>>| other.get(input) == Some(answer);
+            votes += answers.iter().flatten().filter(same).count();
+        }
+        votes as f64
+    };
+    answers.iter().map(score).collect()
+}
+
 /// Dual agreement (CodeT, arXiv 2207.10397): candidates that pass the same tests agree, and each scores the size of its
 /// group times the number of tests it passes. `passes` has a row a candidate; none is for one without code, which scores
 /// -1: with code that runs nowhere there is nothing to agree on.
@@ -90,6 +137,23 @@ mod tests {
         let (both, first) = (row(&[true, true]), row(&[true, false]));
         let passes = [first.clone(), both.clone(), first, None, both.clone(), both];
         assert_eq!(dual_agreement(&passes), [2.0, 6.0, 2.0, -1.0, 6.0, 6.0]);
+    }
+
+    #[test]
+    fn every_answer_is_a_vote_for_those_who_give_it() {
+        let answers = |list: &[&str]| {
+            let answer = |a: &&str| (!a.is_empty()).then(|| (*a).to_owned());
+            Some(list.iter().map(answer).collect::<Vec<_>>())
+        };
+        let right = answers(&["1", "2", ""]);
+        let candidates = [
+            right.clone(),
+            answers(&["1", "3", "4"]),
+            None,
+            right,
+            answers(&[]),
+        ];
+        assert_eq!(votes(&candidates), [5.0, 5.0, -1.0, 5.0, 0.0]);
     }
 
     #[test]

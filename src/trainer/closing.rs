@@ -20,7 +20,7 @@ const MOST_RETRIEVED: u64 = 50_000;
 
 impl Session<'_> {
     /// Measures the final policy on every pool: alone, with another problem's stages, and, on the first validation pool,
-    /// the best of `evaluation.best_of` samples by verdict and by agreement; beside them nearest-neighbour retrieval.
+    /// the best of `evaluation.best_of` samples by verdict, by blind tests and by agreement; beside them nearest-neighbour retrieval.
     pub(super) fn close(&mut self) -> Result<(), TrainError> {
         let evaluation = self.config.evaluation.clone();
         if !evaluation.closing {
@@ -98,9 +98,10 @@ impl Session<'_> {
         Ok(vec![
             row(format!("mean of {samples} samples"), &best.mean),
             row(format!("best of {samples} by verdict"), &best.by_verdict),
+            row(format!("best of {samples} by blind tests"), &best.by_tests),
             row(
-                format!("best of {samples} by agreement on blind tests"),
-                &best.by_agreement,
+                format!("best of {samples} by agreement of answers"),
+                &best.by_answers,
             ),
             row(format!("any of {samples}"), &best.any),
             row("verdict AUC within a problem".into(), &best.ordered),
