@@ -111,7 +111,7 @@ fn source(config: &Config, written: Vec<Problem>) -> ProblemSource {
 
 /// One of the pools that a run with this configuration is measured on ([`ProblemSource::POOLS`]), without training.
 pub fn pool(config: &Config, judge: &Judge, name: &str, count: usize) -> Result<Pool, TrainError> {
-    let written = load_dir(&problems_dir(config))?;
+    let written = load_dir(problems_dir(config))?;
     let found = source(config, written).pool(judge.sandbox(), name, count)?;
     found.ok_or_else(|| TrainError::NoPool(name.to_owned()))
 }
