@@ -477,9 +477,9 @@ section! {
         /// Samples a problem for pass@1 at the temperature of training, beside the attempts above; 0 takes none.
         sampled: usize = 2, in 0..=1024;
         /// Whether the run ends with the closing measurements: stages of another problem swapped in, nearest-neighbour
-        /// retrieval, the best of several samples by verdict.
+        /// retrieval, the best of several samples by verdict, by blind tests and by agreement of answers.
         closing: bool = true;
-        /// Samples a problem that the verdict chooses from in the closing measurements.
+        /// Samples a problem that are chosen from in the closing measurements.
         best_of: usize = 8, in 2..=1024;
     }
 }
