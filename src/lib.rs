@@ -3,6 +3,10 @@
 //!
 //! The modules below stand in the order in which they may import one another: each knows only what is above it.
 
+// Crates of their own.
+pub use gauntlet_checkpoint as checkpoint;
+pub use gauntlet_problems as problems;
+
 // Plain values, no tensors.
 pub mod advantage;
 pub mod batch;
@@ -10,7 +14,6 @@ pub mod config;
 pub mod metrics;
 pub mod mistake_book;
 pub mod own_chains;
-pub mod problems;
 pub mod prompts;
 pub mod rewards;
 pub mod rollout;
@@ -25,7 +28,6 @@ pub mod model;
 pub mod optimizer;
 
 // Execution, measurement, memory.
-pub mod checkpoint;
 pub mod evaluation;
 pub mod judge;
 

@@ -10,12 +10,10 @@ mod sample;
 mod scalars;
 mod statistics;
 mod step;
-mod table;
 
-pub use events::{EVENTS_PREFIX, EventLog};
+pub use events::EventLog;
 pub use log::{JsonlLog, LogError};
 pub use sample::{AttackRecord, SampleRecord};
 pub use scalars::scalars;
 pub use statistics::{Interval, auc, bootstrap, mean, pass_at_k};
 pub use step::{PlayerReport, StepReport, TimingReport};
-pub use table::aligned_table;

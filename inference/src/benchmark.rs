@@ -4,12 +4,13 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use gauntlet::checkpoint::table::aligned_table;
 use gauntlet::cli::UsageError;
 use gauntlet::evaluation::attacks::{AttackQuality, attack_quality, meet};
 use gauntlet::evaluation::probes::best_of;
 use gauntlet::evaluation::{Attempt, SolveOptions, solve};
 use gauntlet::judge::Judgement;
-use gauntlet::metrics::{Interval, aligned_table, bootstrap, pass_at_k};
+use gauntlet::metrics::{Interval, bootstrap, pass_at_k};
 use gauntlet::model::sampling::DrawKey;
 use gauntlet::problems::{Problem, load_jsonl};
 use gauntlet::source::ProblemSource;

@@ -1,6 +1,8 @@
 //! Values that are each fine and do not go together.
 
-use super::sections::{Config, Model, ModelKind, Strategy};
+use crate::checkpoint::Strategy;
+
+use super::sections::{Config, Model, ModelKind};
 
 /// Values that do not go together.
 pub(super) struct Conflict {

@@ -20,10 +20,17 @@ pub use key::{Key, Setting};
 pub use sections::{
     Backend, Checkpoint, CheckpointKind, Config, Dtype, Evaluation, Game, InitRole, Model,
     ModelKind, ModelOverrides, Monitor, Optimizer, Players, Problems, Run, Sampling, Sandbox,
-    SelfTraining, Stages, Strategy, Training, Warmup, WhenBusy,
+    SelfTraining, Stages, Training, Warmup, WhenBusy,
 };
 
+use crate::checkpoint::Strategy;
 use crate::stage::Stage;
+
+impl Setting for Strategy {
+    fn kind() -> String {
+        "one of last_n, top_k_val".to_owned()
+    }
+}
 
 impl SelfTraining {
     /// Optimizer steps of each generator over all rounds.

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 
 use super::key::{Key, choice, section};
+use crate::checkpoint::Strategy;
 use crate::stage::Stage;
 
 /// The linear layers of a block.
@@ -383,16 +384,6 @@ section! {
         memory_mb: usize = 256, in 64..=4096;
         /// Programs that run at the same time; 0 takes one a core.
         workers: usize = 0, in 0..=1024;
-    }
-}
-
-choice! {
-    /// Which periodic checkpoints are kept.
-    pub enum Strategy {
-        /// The newest.
-        LastN = "last_n",
-        /// Those with the best validation score, ties to the newer.
-        TopKVal = "top_k_val",
     }
 }
 

@@ -8,10 +8,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::LogError;
+use crate::checkpoint::EVENTS_PREFIX;
 
-/// What the names of the files begin with; TensorBoard finds them by it.
-pub const EVENTS_PREFIX: &str = "events.out.tfevents.";
+use super::LogError;
 
 /// A file of events that grows by a record at a time.
 #[derive(Debug)]

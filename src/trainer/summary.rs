@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
+use crate::checkpoint::table::aligned_table;
 use crate::checkpoint::{DISCRIMINATOR, GENERATOR, player_names};
 use crate::evaluation::PoolScore;
 use crate::evaluation::attacks::AttackQuality;
-use crate::metrics::{Interval, aligned_table};
+use crate::metrics::Interval;
 
 use super::players::Pair;
 

@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub const ALL: [&str; 9] = [
+pub const ALL: [&str; 11] = [
     "src",
     "sandbox",
+    "checkpoint",
+    "problems",
     "inference",
     "shim",
     "xtask",

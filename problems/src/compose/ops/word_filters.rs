@@ -1,0 +1,131 @@
+//! Operations that keep some of the strings of a list.
+
+use crate::compose::op::{Area, Kind, Op, PLAIN, Param, fact::*};
+
+const KEEP: Op = Op {
+    area: Area::Filter,
+    takes: &[Kind::Words],
+    bars: ORDER,
+    clears: VALUE | SLICED | SPLIT,
+    on_empty: "=",
+    ..PLAIN
+};
+
+/// Letters that begin, end or stand in many words of the inputs.
+const LETTERS: &[Param] = &[Param::Letter("abcdlmprst")];
+
+pub(super) const OPS: &[Op] = &[
+    Op {
+        kind: "keep_longer",
+        weight: 6,
+        params: &[Param::Int(2, 6)],
+        bars: ORDER | BOUND,
+        adds: BOUND,
+        word: "longer | long",
+        canon: "keep_longer | long_words",
+        asks: "keep the words longer than {k} letters in a list | return the words in a list that are longer than {k}",
+        says: "keep the {n} longer than {k} | keep only the {n} with more than {k} letters | pick the {n} longer than {k} | drop the {n} that are not longer than {k} | select the {n} with more than {k} letters",
+        held: "keep only the {n} longer than {k} | pick the {n} with more than {k} letters",
+        nouns: "the {n} longer than {k} {in} | the {n} with more than {k} letters {in}",
+        why: "short {n} drop out | {k} letters are not enough to stay | only {n} beyond {k} letters count",
+        step: "keep longer than {k}",
+        arrow: "x in {v} where length of x > {k}",
+        holds: "all longer than {k}",
+        expr: "[x for x in {v} if len(x) > {k}]",
+        ..KEEP
+    },
+    Op {
+        kind: "keep_shorter",
+        weight: 4,
+        params: &[Param::Int(4, 8)],
+        bars: ORDER | BOUND,
+        adds: BOUND,
+        word: "shorter | short",
+        canon: "keep_shorter | short_words",
+        asks: "keep the words shorter than {k} letters in a list",
+        says: "keep only the {n} shorter than {k} | keep the {n} with less than {k} letters | pick the {n} shorter than {k} | drop the {n} that are not shorter than {k} | select the {n} shorter than {k}",
+        held: "select the {n} with less than {k} letters | drop the {n} from {k} letters up",
+        nouns: "the {n} shorter than {k} {in}",
+        why: "long {n} drop out | {k} letters are too many to stay | only {n} under {k} letters count",
+        step: "keep shorter than {k}",
+        arrow: "x in {v} where length of x < {k}",
+        holds: "all shorter than {k}",
+        expr: "[x for x in {v} if len(x) < {k}]",
+        ..KEEP
+    },
+    Op {
+        kind: "keep_starting",
+        weight: 5,
+        params: LETTERS,
+        bars: ORDER | LETTER | CASE | TURNED,
+        adds: LETTER,
+        word: "starting | prefixed",
+        canon: "keep_starting | starts_with",
+        asks: "keep the words starting with {k} in a list",
+        says: "keep the {n} starting with {k} | keep only the {n} that start with {k} | pick the {n} starting with {k} | drop the {n} that do not start with {k} | select every {one} that starts with {k}",
+        held: "select the {n} starting with {k} | keep every {one} that starts with {k}",
+        nouns: "the {n} starting with {k} {in}",
+        why: "only {n} with {k} in front count | the first letter must be {k} | any other start than {k} drops out",
+        step: "keep starting with {k}",
+        arrow: "x in {v} where x starts with {k}",
+        holds: "all start with {k}",
+        expr: "[x for x in {v} if x.startswith({k})]",
+        ..KEEP
+    },
+    Op {
+        kind: "keep_ending",
+        weight: 3,
+        params: LETTERS,
+        bars: ORDER | LETTER | CASE | TURNED,
+        adds: LETTER,
+        word: "ending | suffixed",
+        canon: "keep_ending | ends_with",
+        asks: "keep the words ending with {k} in a list",
+        says: "keep the {n} ending with {k} | pick the {n} that end with {k} | drop the {n} that do not end with {k} | keep every {one} that ends with {k} | select the {n} ending with {k}",
+        held: "pick the {n} ending with {k} | keep only the {n} that end with {k}",
+        nouns: "the {n} ending with {k} {in}",
+        why: "only {n} with {k} at the end count | the last letter must be {k} | any other end than {k} drops out",
+        step: "keep ending with {k}",
+        arrow: "x in {v} where x ends with {k}",
+        holds: "all end with {k}",
+        expr: "[x for x in {v} if x.endswith({k})]",
+        ..KEEP
+    },
+    Op {
+        kind: "keep_containing",
+        weight: 4,
+        params: &[Param::Letter("aeilnorst")],
+        bars: ORDER | LETTER | CASE,
+        adds: LETTER,
+        word: "containing | having",
+        canon: "keep_containing | words_with",
+        asks: "keep the words containing {k} in a list",
+        says: "keep the {n} containing {k} | keep only the {n} that contain {k} | pick the {n} containing {k} | drop the {n} that do not contain {k} | select every {one} that contains {k}",
+        held: "select the {n} containing {k} | keep every {one} that contains {k}",
+        nouns: "the {n} containing {k} {in}",
+        why: "only {n} with {k} somewhere count | {k} may stand anywhere | a {one} without {k} drops out",
+        step: "keep containing {k}",
+        arrow: "x in {v} where {k} in x",
+        holds: "{k} in all",
+        expr: "[x for x in {v} if {k} in x]",
+        ..KEEP
+    },
+    Op {
+        kind: "keep_palindromes",
+        weight: 2,
+        bars: ORDER | TURNED | LETTER | CASE,
+        adds: TURNED,
+        word: "palindromes",
+        canon: "keep_palindromes",
+        asks: "keep the palindromes in a list of words",
+        says: "keep the palindromes | pick the {n} that are palindromes | drop the {n} that are not palindromes | keep every {one} that equals its reverse",
+        held: "keep only the palindromes | select the {n} that are palindromes",
+        nouns: "the palindromes {in}",
+        why: "a {one} must equal its own reverse | reading backwards must change nothing | only palindromes count, empty ones too",
+        step: "keep palindromes",
+        arrow: "x in {v} where x = reversed x",
+        holds: "all palindromes",
+        expr: "[x for x in {v} if x == x[::-1]]",
+        ..KEEP
+    },
+];
