@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use code::code_only;
-use tree::{ALL, depth, read, root, rust_files, text_files, top_module};
+use tree::{ALL, depth, read, rust_files, text_files, top_module};
 
 /// The modules of `src/`, in the order in which they may import one another: each knows only those that stand before it.
 const ORDER: [&[&str]; 6] = [
