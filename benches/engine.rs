@@ -27,9 +27,10 @@ use gauntlet::model::decoder::{DecodeOptions, Request, Segment};
 use gauntlet::model::engine::Engine;
 use gauntlet::model::fused::{FusedModel, Precision};
 use gauntlet::model::lora::TARGETS;
-use gauntlet::model::sampling::{DrawKey, Filters};
+use gauntlet::model::sampling::Filters;
 use gauntlet::model::{Batching, LoraConfig, Pretrained, Transformer};
 use gauntlet::optimizer::{AdamW, AdamWOptions};
+use gauntlet::rng::DrawKey;
 use gauntlet::rollout::{
     Advantaged, Completion, FinishReason, Reward, RolloutKey, TrainSequence, Trainable,
 };
@@ -377,7 +378,7 @@ fn step(model: &Transformer, precision: Precision, rounds: usize) -> anyhow::Res
             .iter()
             .zip(&sampled)
             .enumerate()
-            .map(|(index, (request, sampled))| {
+            .filter_map(|(index, (request, sampled))| {
                 let rollout = Forced {
                     prompt: request.prompt.clone(),
                     completion: Completion {
@@ -389,8 +390,8 @@ fn step(model: &Transformer, precision: Precision, rounds: usize) -> anyhow::Res
                 };
                 TrainSequence::new(&Advantaged {
                     rollout,
-                    reward: Reward::new([("forced", 0.0)]),
-                    advantage: if index % 2 == 0 { 1.0 } else { -1.0 },
+                    reward: Ok(Reward::new([("forced", 0.0)])),
+                    advantage: Some(if index % 2 == 0 { 1.0 } else { -1.0 }),
                 })
             })
             .collect();

@@ -4,83 +4,57 @@
 //! out of GRPO: the division by the standard deviation (which weighs easy and hard problems more than middling ones),
 //! clipping and importance ratios (each batch is on-policy and used once).
 
-use std::collections::BTreeMap;
-
-use crate::rollout::{Advantaged, Mask, Scored};
+use crate::rollout::{Advantaged, Scored};
 
 /// Why a group is not trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Skip {
-    /// Execution told its members no better from one another than a constant would.
+    /// Execution tells its members no better from one another than a constant would.
     EqualRewards,
     /// Fewer than two members have a reward, so there is no baseline.
     TooFew,
 }
 
-/// What a group came to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Group<R> {
-    /// The members that have a reward, with their advantages; empty when the group is skipped.
-    pub members: Vec<Advantaged<R>>,
-    /// Members left out, by reason.
-    pub masked: BTreeMap<Mask, usize>,
-    /// Why the group is skipped, if it is.
-    pub skipped: Option<Skip>,
-}
-
 /// Rewards nearer than this are equal: sums of the same parts may differ by rounding.
 const EQUAL: f64 = 1e-9;
 
-/// Compares the members of one group, all of one player and with the same prompt. Masked members are left out of the
-/// baseline. Equality is judged on execution alone, before shaping.
-pub fn estimate<R>(group: Vec<Scored<R>>) -> Group<R> {
-    let mut masked = BTreeMap::new();
-    let mut members = Vec::with_capacity(group.len());
-    for Scored { rollout, reward } in group {
-        match reward {
-            Ok(reward) => members.push(Advantaged {
-                rollout,
-                reward,
-                advantage: 0.0,
-            }),
-            Err(mask) => *masked.entry(mask).or_insert(0) += 1,
-        }
-    }
-    let lowest = members
-        .iter()
-        .map(|member| member.reward.execution)
-        .fold(f64::INFINITY, f64::min);
-    let highest = members
-        .iter()
-        .map(|member| member.reward.execution)
-        .fold(f64::NEG_INFINITY, f64::max);
-    let skipped = if members.len() < 2 {
+/// Compares the members of one group, all of one player and with the same prompt; says why the group teaches nothing,
+/// if it does. Masked members are left out of the baseline. Equality is judged on execution alone, before shaping.
+pub fn estimate<R>(group: Vec<Scored<R>>) -> (Vec<Advantaged<R>>, Option<Skip>) {
+    let known = || {
+        group
+            .iter()
+            .filter_map(|member| member.reward.as_ref().ok())
+    };
+    let count = known().count();
+    let execution = || known().map(|reward| reward.execution);
+    let lowest = execution().fold(f64::INFINITY, f64::min);
+    let highest = execution().fold(f64::NEG_INFINITY, f64::max);
+    let skipped = if count < 2 {
         Some(Skip::TooFew)
     } else {
         (highest - lowest < EQUAL).then_some(Skip::EqualRewards)
     };
-    if skipped.is_some() {
-        members.clear();
-    }
-    let baseline = members
-        .iter()
-        .map(|member| member.reward.value())
-        .sum::<f64>()
-        / members.len().max(1) as f64;
-    for member in &mut members {
-        member.advantage = member.reward.value() - baseline;
-    }
-    Group {
-        members,
-        masked,
-        skipped,
-    }
+    let sum: f64 = known().map(|reward| reward.value()).sum();
+    let baseline = sum / count.max(1) as f64;
+    let compared = |Scored { rollout, reward }| {
+        let advantage = match (&reward, skipped) {
+            (Ok(reward), None) => Some(reward.value() - baseline),
+            _ => None,
+        };
+        Advantaged {
+            rollout,
+            reward,
+            advantage,
+        }
+    };
+    (group.into_iter().map(compared).collect(), skipped)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::Reward;
+    use crate::rollout::{Mask, Reward};
 
     fn group(rewards: &[Result<(f64, f64), Mask>]) -> Vec<Scored<usize>> {
         let scored = |(rollout, reward): (usize, &Result<(f64, f64), Mask>)| Scored {
@@ -94,17 +68,18 @@ mod tests {
     }
 
     fn advantages(rewards: &[Result<(f64, f64), Mask>]) -> Result<Vec<(usize, f64)>, Skip> {
-        let group = estimate(group(rewards));
-        match group.skipped {
+        let (members, skipped) = estimate(group(rewards));
+        let advantages: Vec<(usize, f64)> = members
+            .iter()
+            .filter_map(|member| Some((member.rollout, member.advantage?)))
+            .collect();
+        assert_eq!(members.len(), rewards.len());
+        match skipped {
             Some(skip) => {
-                assert!(group.members.is_empty());
+                assert!(advantages.is_empty());
                 Err(skip)
             }
-            None => Ok(group
-                .members
-                .iter()
-                .map(|member| (member.rollout, member.advantage))
-                .collect()),
+            None => Ok(advantages),
         }
     }
 
@@ -158,18 +133,5 @@ mod tests {
             .map(|(_, advantage)| advantage)
             .sum();
         assert!(sum.abs() < 1e-12);
-    }
-
-    #[test]
-    fn masked_members_are_counted() {
-        let group = estimate(group(&[
-            Err(Mask::Truncated),
-            Err(Mask::HostFault),
-            Err(Mask::Truncated),
-        ]));
-        assert_eq!(
-            group.masked,
-            BTreeMap::from([(Mask::Truncated, 2), (Mask::HostFault, 1)])
-        );
     }
 }

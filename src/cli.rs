@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::trainer::Observer;
+use crate::run::Observer;
 
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,10 @@ use crate::encoding::{EncodingError, PromptEncoder};
 use crate::generator::completion;
 use crate::model::decoder::{DecodeOptions, Request, Segment};
 use crate::model::rollouts::Rollouts;
-use crate::model::sampling::{DrawKey, Filters};
+use crate::model::sampling::Filters;
 use crate::model::scoring::last_hidden;
 use crate::model::{ModelConfig, Transformer};
+use crate::rng::DrawKey;
 use crate::rollout::Completion;
 
 /// A policy, its verdict head, and its way of reading and writing text.

@@ -1,29 +1,29 @@
 //! Measurement: attempts at problems, executed, and what they add up to.
 
 pub mod attacks;
+mod final_eval;
+mod harness;
 pub mod probes;
 pub mod ranking;
 pub mod retrieval;
+mod summary;
+
+pub use final_eval::final_eval;
+pub use harness::{Harness, QuickValidation, Stopped, passes};
+pub use summary::{FinalRow, Ranking, StageMeans, StageRow, Summary};
 
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::EncodingError;
+use crate::execution::{Case, Executor};
 use crate::generator::{ChainStart, Generator, Sampling};
-use crate::judge::{Case, Judge, Judgement};
 use crate::metrics::pass_at_k;
-use crate::model::sampling::DrawKey;
 use crate::problems::Problem;
+use crate::results::TestRun;
+use crate::rng::DrawKey;
 use crate::rollout::Chain;
+pub use crate::source::Pool;
 use crate::stage::Stage;
-
-/// A named set of problems.
-#[derive(Clone, Debug)]
-pub struct Pool {
-    /// Name in metrics and tables.
-    pub name: String,
-    /// The problems.
-    pub problems: Vec<Problem>,
-}
 
 /// One attempt at one problem.
 #[derive(Clone, Debug)]
@@ -32,8 +32,8 @@ pub struct Attempt {
     pub chain: Chain,
     /// The code, if there was any.
     pub code: Option<String>,
-    /// What became of it on the gold tests.
-    pub judgement: Judgement,
+    /// What the gold tests say.
+    pub run: TestRun,
 }
 
 /// How attempts are made.
@@ -52,25 +52,45 @@ pub struct SolveOptions<'a> {
 /// Solves each problem `samples` times and executes the code on its gold tests; one list a problem.
 pub fn solve(
     generator: &Generator,
-    judge: &Judge,
+    executor: &Executor,
     problems: &[Problem],
     options: &SolveOptions,
 ) -> Result<Vec<Vec<Attempt>>, EncodingError> {
     let mut starts = Vec::with_capacity(problems.len() * options.samples);
     for problem in problems {
-        let prompt = generator.encoder.problem_prompt(problem)?;
-        let code = generator.encoder.problem_code_opening(problem)?;
-        for sample in 0..options.samples {
-            let key = options.key.with_name(&problem.id).with(sample as u64);
-            starts.push(ChainStart {
-                prompt: prompt.clone(),
-                code: code.clone(),
-                chain: Chain::default(),
-                key,
-            });
-        }
+        let key = options.key.with_name(&problem.id);
+        let start = ChainStart::of(&generator.encoder, problem, key)?;
+        starts.extend((0..options.samples as u64).map(|sample| ChainStart {
+            key: key.with(sample),
+            ..start.clone()
+        }));
     }
-    let chains = generator.write(&starts, options.stages, options.sampling)?;
+    let each = |i: usize| &problems[i / options.samples];
+    let attempts = attempt(
+        generator,
+        executor,
+        &starts,
+        options.stages,
+        options.sampling,
+        each,
+    )?;
+    let mut attempts = attempts.into_iter();
+    Ok(problems
+        .iter()
+        .map(|_| attempts.by_ref().take(options.samples).collect())
+        .collect())
+}
+
+/// Continues each start with `stages` and executes the code on the gold tests of its problem.
+pub fn attempt<'p>(
+    generator: &Generator,
+    executor: &Executor,
+    starts: &[ChainStart],
+    stages: &[Stage],
+    sampling: &Sampling,
+    problem_of: impl Fn(usize) -> &'p Problem,
+) -> Result<Vec<Attempt>, EncodingError> {
+    let chains = generator.write(starts, stages, sampling)?;
     let codes: Vec<Option<String>> = chains
         .iter()
         .map(|chain| generator.encoder.code(chain))
@@ -79,7 +99,7 @@ pub fn solve(
         .iter()
         .enumerate()
         .map(|(i, code)| {
-            let problem = &problems[i / options.samples];
+            let problem = problem_of(i);
             Case {
                 problem,
                 code: code.as_deref(),
@@ -87,20 +107,10 @@ pub fn solve(
             }
         })
         .collect();
-    let judgements = judge.run(&cases);
-    let mut attempts =
-        chains
-            .into_iter()
-            .zip(codes)
-            .zip(judgements)
-            .map(|((chain, code), judgement)| Attempt {
-                chain,
-                code,
-                judgement,
-            });
-    Ok(problems
-        .iter()
-        .map(|_| attempts.by_ref().take(options.samples).collect())
+    let runs = executor.run(&cases);
+    let attempts = chains.into_iter().zip(codes).zip(runs);
+    Ok(attempts
+        .map(|((chain, code), run)| Attempt { chain, code, run })
         .collect())
 }
 
@@ -118,19 +128,19 @@ pub struct PoolScore {
     pub passed: Vec<f64>,
     /// Share of attempts cut short by a token limit.
     pub truncated: f64,
-    /// Attempts that the host failed to judge.
+    /// Attempts of which execution says nothing.
     pub masked: usize,
 }
 
 /// Scores the attempts at a pool.
 pub fn score(name: &str, attempts: &[Vec<Attempt>]) -> PoolScore {
     let all = || attempts.iter().flatten();
-    let masked = |a: &&Attempt| matches!(a.judgement, Judgement::Masked(_));
+    let masked = |a: &&Attempt| a.run.is_masked();
     let passed: Vec<f64> = attempts
         .iter()
         .filter_map(|tries| {
             let counted: Vec<&Attempt> = tries.iter().filter(|a| !masked(a)).collect();
-            let correct = counted.iter().filter(|a| a.judgement.passed()).count();
+            let correct = counted.iter().filter(|a| a.run.passed()).count();
             (!counted.is_empty()).then(|| pass_at_k(counted.len(), correct, 1))
         })
         .collect();

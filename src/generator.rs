@@ -7,8 +7,10 @@ use crate::model::Transformer;
 use crate::model::decoder::{DecodeOptions, Request, Sampled, Segment};
 use crate::model::engine::OnToken;
 use crate::model::rollouts::Rollouts;
-use crate::model::sampling::{DrawKey, Filters};
+use crate::model::sampling::Filters;
+use crate::problems::Problem;
 use crate::prompts::Format;
+use crate::rng::DrawKey;
 use crate::rollout::{Chain, Completion, FinishReason};
 use crate::stage::Stage;
 
@@ -33,6 +35,22 @@ pub struct ChainStart {
     pub chain: Chain,
     /// Key of the draws.
     pub key: DrawKey,
+}
+
+impl ChainStart {
+    /// A fresh chain for a problem.
+    pub fn of(
+        encoder: &PromptEncoder,
+        problem: &Problem,
+        key: DrawKey,
+    ) -> Result<ChainStart, EncodingError> {
+        Ok(ChainStart {
+            prompt: encoder.problem_prompt(problem)?,
+            code: encoder.problem_code_opening(problem)?,
+            chain: Chain::default(),
+            key,
+        })
+    }
 }
 
 /// Limits and temperature of sampling.

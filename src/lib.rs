@@ -9,13 +9,16 @@ pub use gauntlet_problems as problems;
 
 // Plain values, no tensors.
 pub mod advantage;
+pub mod attacks;
 pub mod batch;
 pub mod config;
 pub mod metrics;
 pub mod mistake_book;
 pub mod own_chains;
 pub mod prompts;
+pub mod results;
 pub mod rewards;
+pub mod rng;
 pub mod rollout;
 pub mod stage;
 
@@ -26,16 +29,19 @@ pub mod generator;
 pub mod loss;
 pub mod model;
 pub mod optimizer;
+pub mod players;
 
-// Execution, measurement, memory.
+// Execution and measurement.
 pub mod evaluation;
-pub mod judge;
-
-// The loops.
+pub mod execution;
 pub mod source;
-pub mod trainer;
+
+// Training: gradients, a step, phases of steps, a run of phases.
+pub mod error;
+pub mod game;
+pub mod phases;
+pub mod run;
 pub mod update;
-pub mod warmup;
 
 // The edge.
 pub mod cli;

@@ -12,7 +12,7 @@ mod statistics;
 mod step;
 
 pub use events::EventLog;
-pub use log::{JsonlLog, LogError};
+pub use log::{JsonlLog, LogError, LogLines};
 pub use sample::{AttackRecord, SampleRecord};
 pub use scalars::scalars;
 pub use statistics::{Interval, auc, bootstrap, mean, pass_at_k};

@@ -7,7 +7,7 @@ use tch::{Kind, Tensor, no_grad};
 
 pub use muon::Muon;
 
-use crate::model::sampling::DrawKey;
+use crate::rng::DrawKey;
 
 /// Settings of an optimizer that hold for all its steps.
 #[derive(Clone, Copy, Debug, PartialEq)]

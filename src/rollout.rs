@@ -239,15 +239,6 @@ pub struct AttackSet {
     pub attacks: Vec<Result<ParsedAttack, String>>,
 }
 
-/// The discriminator's estimate that a chain, read up to `stage`, ends in correct code.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// The last stage the verdict head saw.
-    pub stage: Stage,
-    /// Probability, 0 to 1.
-    pub probability: f32,
-}
-
 /// A verdict prompt with the executed truth: what the verdict head learns from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerdictExample {
@@ -318,28 +309,16 @@ pub struct Scored<R> {
     pub reward: Result<Reward, Mask>,
 }
 
-/// A scored attempt of the generator.
-pub type ScoredRollout = Scored<Rollout>;
-
-/// A scored attack set of the discriminator.
-pub type ScoredAttackSet = Scored<AttackSet>;
-
-/// Scored work compared with its group.
+/// Scored work compared with its group. Only [`crate::advantage`] makes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Advantaged<R> {
     /// The work.
     pub rollout: R,
-    /// Its reward.
-    pub reward: Reward,
-    /// How much better than its group it did.
-    pub advantage: f64,
+    /// Its reward, or the reason why it has none.
+    pub reward: Result<Reward, Mask>,
+    /// How much better than its group it did; none where it is masked or its group teaches nothing.
+    pub advantage: Option<f64>,
 }
-
-/// An attempt of the generator, ready to be trained on.
-pub type AdvantagedRollout = Advantaged<Rollout>;
-
-/// An attack set of the discriminator, ready to be trained on.
-pub type AdvantagedAttackSet = Advantaged<AttackSet>;
 
 /// Sampled work of either player: one prompt and the one completion to be trained.
 pub trait Trainable {
@@ -393,14 +372,16 @@ pub struct TrainSequence {
 }
 
 impl TrainSequence {
-    /// Joins prompt and completion of work that has an advantage.
-    pub fn new<R: Trainable>(work: &Advantaged<R>) -> TrainSequence {
+    /// Joins prompt and completion of work that has an advantage. None where there is nothing to learn: without an
+    /// advantage, or where it is 0.
+    pub fn new<R: Trainable>(work: &Advantaged<R>) -> Option<TrainSequence> {
+        let advantage = work.advantage.filter(|advantage| *advantage != 0.0)?;
         let completion = work.rollout.completion();
-        TrainSequence {
+        Some(TrainSequence {
             tokens: [work.rollout.prompt_tokens(), &completion.tokens].concat(),
             logprobs: completion.logprobs.clone(),
-            advantage: work.advantage as f32,
-        }
+            advantage: advantage as f32,
+        })
     }
 
     /// Prompt and completion.
@@ -461,12 +442,14 @@ mod tests {
 
     #[test]
     fn a_train_sequence_trains_the_tokens_of_its_stage_only() {
-        let work = Advantaged {
+        let work = |advantage| Advantaged {
             rollout: rollout(Stage::Structured),
-            reward: Reward::new([]),
-            advantage: -0.25,
+            reward: Ok(Reward::new([])),
+            advantage,
         };
-        let sequence = TrainSequence::new(&work);
+        assert_eq!(TrainSequence::new(&work(None)), None);
+        assert_eq!(TrainSequence::new(&work(Some(0.0))), None);
+        let sequence = TrainSequence::new(&work(Some(-0.25))).unwrap();
         assert_eq!(sequence.tokens(), [4, 5, 6, 2, 7, 8, 9, 2]);
         assert_eq!(sequence.loss_range(), 5..8);
         assert_eq!(&sequence.tokens()[sequence.loss_range()], [8, 9, 2]);

@@ -7,11 +7,19 @@ use std::borrow::Cow;
 
 use gauntlet_sandbox::Sandbox;
 
-use crate::evaluation::Pool;
-use crate::model::sampling::DrawKey;
 use crate::problems::compose::{Composer, Pool as ComposedPool};
 use crate::problems::ground::{GroundError, ground};
 use crate::problems::{Draft, Problem, Split};
+use crate::rng::DrawKey;
+
+/// A named set of problems.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Name in metrics and tables.
+    pub name: String,
+    /// The problems.
+    pub problems: Vec<Problem>,
+}
 
 /// Composed problems of the game begin here, so that none of them was part of the warm-up.
 const GAME_OFFSET: u64 = 1 << 40;

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use gauntlet::model::decoder::{DecodeOptions, Request, Segment};
 use gauntlet::model::fused::Precision;
 use gauntlet::model::rollouts::Rollouts;
-use gauntlet::model::sampling::{DrawKey, Filters};
+use gauntlet::model::sampling::Filters;
 use gauntlet::model::{ModelConfig, Transformer};
+use gauntlet::rng::DrawKey;
 use serde_json::Value as Json;
 use tch::{Device, Kind, Tensor, no_grad};
 

@@ -9,12 +9,11 @@ use gauntlet::cli::UsageError;
 use gauntlet::evaluation::attacks::{AttackQuality, attack_quality, meet};
 use gauntlet::evaluation::probes::best_of;
 use gauntlet::evaluation::{Attempt, SolveOptions, solve};
-use gauntlet::judge::Judgement;
 use gauntlet::metrics::{Interval, bootstrap, pass_at_k};
-use gauntlet::model::sampling::DrawKey;
 use gauntlet::problems::{Problem, load_jsonl};
+use gauntlet::rng::DrawKey;
+use gauntlet::run::pool;
 use gauntlet::source::ProblemSource;
-use gauntlet::trainer::pool;
 use serde::Serialize;
 
 use crate::loaded::Loaded;
@@ -128,22 +127,18 @@ pub fn run(players: &[(String, Loaded)], options: &Options) -> Result<Report> {
             };
             Ok(solve(
                 &player.generator,
-                &player.judge,
+                &player.executor,
                 &problems,
                 &solving,
             )?)
         })
         .collect::<Result<_>>()?;
     let own = &attempts[0];
-    let masked = |judgement: &Judgement| matches!(judgement, Judgement::Masked(_));
     let counts: Vec<(usize, usize)> = own
         .iter()
         .map(|tries| {
-            let counted = tries.iter().filter(|a| !masked(&a.judgement)).count();
-            (
-                counted,
-                tries.iter().filter(|a| a.judgement.passed()).count(),
-            )
+            let counted = tries.iter().filter(|a| !a.run.is_masked()).count();
+            (counted, tries.iter().filter(|a| a.run.passed()).count())
         })
         .collect();
     let pass = |k: usize| {
@@ -166,7 +161,7 @@ pub fn run(players: &[(String, Loaded)], options: &Options) -> Result<Report> {
         pass_at_k: ks.iter().map(|k| pass(*k)).collect(),
         truncated: all.clone().filter(|a| a.chain.truncated()).count() as f64
             / (problems.len() * samples) as f64,
-        masked: all.filter(|a| masked(&a.judgement)).count(),
+        masked: all.filter(|a| a.run.is_masked()).count(),
         right: problems
             .iter()
             .zip(&counts)
@@ -174,7 +169,7 @@ pub fn run(players: &[(String, Loaded)], options: &Options) -> Result<Report> {
             .collect(),
         attacks: attack_quality(
             &loaded.discriminator,
-            &loaded.judge,
+            &loaded.executor,
             &problems,
             loaded.config.game.bank_mutants,
             &loaded.attacks(loaded.config.sampling.temperature),
@@ -201,7 +196,7 @@ fn problems(loaded: &Loaded, options: &Options) -> Result<Vec<Problem>> {
             false => config.problems.report_problems,
         };
         let count = options.limit.unwrap_or(usual);
-        return Ok(pool(config, &loaded.judge, name, count)?.problems);
+        return Ok(pool(config, &loaded.executor, name, count)?.problems);
     }
     let file = Path::new(name);
     let pools = || ProblemSource::POOLS.join(", ");
@@ -225,7 +220,7 @@ fn choose(
     let best = best_of(
         attempts,
         &loaded.discriminator,
-        &loaded.judge,
+        &loaded.executor,
         problems,
         &loaded.attacks(0.0),
         key,
@@ -255,11 +250,11 @@ fn cross_play(
         let mut meetings = Vec::new();
         for (_, theirs) in players {
             let attacks = theirs.attacks(theirs.config.sampling.temperature);
-            let (discriminator, judge) = (&theirs.discriminator, &theirs.judge);
+            let (discriminator, executor) = (&theirs.discriminator, &theirs.executor);
             meetings.push(meet(
                 attempts,
                 discriminator,
-                judge,
+                executor,
                 problems,
                 &attacks,
                 key,

@@ -9,14 +9,14 @@ use gauntlet::config::Config;
 use gauntlet::discriminator::Discriminator;
 use gauntlet::encoding::PromptEncoder;
 use gauntlet::evaluation::attacks::AttackOptions;
+use gauntlet::execution::Executor;
 use gauntlet::generator::{Generator, Sampling};
-use gauntlet::judge::Judge;
 use gauntlet::model::fused::{Precision, packs};
 use gauntlet::model::rollouts::Rollouts;
 use gauntlet::model::{ModelConfig, Pretrained, Transformer};
 use gauntlet::prompts::Prompts;
-use gauntlet::trainer::export::{check_base, lora_of};
-use gauntlet::trainer::{checkpoint_encoder, device, limits, rollouts};
+use gauntlet::run::export::{check_base, lora_of};
+use gauntlet::run::{checkpoint_encoder, device, limits, rollouts};
 use gauntlet_sandbox::Sandbox;
 use tch::{Device, Kind};
 
@@ -27,7 +27,7 @@ pub struct Loaded {
     /// Writes tests and gives verdicts.
     pub discriminator: Discriminator,
     /// Executes.
-    pub judge: Judge,
+    pub executor: Executor,
     /// The configuration the checkpoint was trained with.
     pub config: Config,
     /// Directory of the checkpoint, or the model.
@@ -85,7 +85,7 @@ impl Loaded {
         Ok(Self {
             generator,
             discriminator,
-            judge: Judge::new(Sandbox::open()?, limits(&config)),
+            executor: Executor::new(Sandbox::open()?, limits(&config)),
             config,
             path: spec.to_owned(),
             manifest: None,
@@ -114,7 +114,7 @@ impl Loaded {
         Ok(Self {
             generator,
             discriminator,
-            judge: Judge::new(Sandbox::open()?, limits(&config)),
+            executor: Executor::new(Sandbox::open()?, limits(&config)),
             config,
             path: checkpoint.path().display().to_string(),
             manifest: Some(checkpoint.manifest_hash().to_owned()),

@@ -8,8 +8,8 @@ use gauntlet::evaluation::ranking::{
     BLIND_SETS, answer_agreement, as_written, blind_tests, dual_agreement, keep_new,
 };
 use gauntlet::generator::ChainStart;
-use gauntlet::model::sampling::DrawKey;
 use gauntlet::problems::signature::Signature;
+use gauntlet::rng::DrawKey;
 use gauntlet::rollout::{Chain, ParsedAttack};
 use gauntlet::stage::Stage;
 use gauntlet_sandbox::{CheckJob, Comparison, Mode, Outcome, Program, Test, Value};
@@ -108,7 +108,7 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
         .into_iter()
         .map(|(chain, _)| Candidate::new(loaded, chain, options))
         .collect();
-    judge_verdicts(loaded, problem, options, &mut candidates)?;
+    read_verdicts(loaded, problem, options, &mut candidates)?;
     let mut tests: Vec<ParsedAttack> = Vec::new();
     let mut are_blind = 0;
     if options.generate_tests {
@@ -231,7 +231,7 @@ fn shown_signature(options: &Options, candidates: &[Candidate]) -> Option<String
     })
 }
 
-fn judge_verdicts(
+fn read_verdicts(
     loaded: &Loaded,
     problem: &str,
     options: &Options,
@@ -323,13 +323,13 @@ fn run_tests(loaded: &Loaded, candidates: &mut [Candidate], tests: &[ParsedAttac
             },
             tests: tests.clone(),
             comparison: Comparison::Exact,
-            limits: loaded.judge.limits().clone(),
+            limits: loaded.executor.limits().clone(),
             mode: Mode::Pure,
         })
         .collect();
     for (candidate, report) in candidates
         .iter_mut()
-        .zip(loaded.judge.sandbox().check_many(jobs))
+        .zip(loaded.executor.sandbox().check_many(jobs))
     {
         match report {
             Ok(report) => candidate
@@ -360,7 +360,7 @@ fn rank(loaded: &Loaded, candidates: &mut [Candidate], tests: &[ParsedAttack]) {
         })
         .collect();
     let inputs: Vec<Vec<Value>> = tests.iter().map(|test| test.args.clone()).collect();
-    let answers = answer_agreement(&loaded.judge, &programs, &inputs);
+    let answers = answer_agreement(&loaded.executor, &programs, &inputs);
     let on_tests = dual_agreement(&passes);
     for ((candidate, answers), on_tests) in candidates.iter_mut().zip(answers).zip(on_tests) {
         candidate.agreement = answers;

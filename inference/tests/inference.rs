@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use gauntlet::checkpoint::Runs;
 use gauntlet::config::Config;
-use gauntlet::trainer::{Ending, Session, Silent};
+use gauntlet::run::{Ending, Session, Silent};
 
 const CONFIG: &str = "
 run: {name: test, output_dir: OUT, threads: 1}

@@ -12,7 +12,7 @@ use gauntlet::checkpoint::{Checkpoint, CheckpointError, Runs};
 use gauntlet::cli::{self, Exit, Progress, UsageError};
 use gauntlet::config::Config;
 use gauntlet::monitor::{DEFAULT_ADDRESS, Server};
-use gauntlet::trainer::{Ending, Session};
+use gauntlet::run::{Ending, Session};
 
 /// Trains a generator and a discriminator against each other, stage by stage, on code that is really executed.
 #[derive(Parser)]
@@ -130,7 +130,7 @@ fn run(args: Args) -> Result<Exit> {
             if args.json {
                 println!("{}", serde_json::to_string_pretty(&summary)?);
             } else {
-                println!("\n{}\n{}", summary.table(), summary.closing_table());
+                println!("\n{}\n{}", summary.table(), summary.final_table());
                 println!(
                     "checkpoints: {} (best, final, stage_0 .. stage_5)",
                     checkpoints.display()

@@ -303,6 +303,9 @@ section! {
         problems_per_step: usize = 16, in 1..=4096;
         /// Continuations to code of each rollout at stages 1 to 4 (m).
         continuations: usize = 1, in 1..=16;
+        /// Further rounds of a step in which problems whose group teaches the generator nothing, because all its rewards are
+        /// equal, are replaced by fresh ones (dynamic sampling).
+        resample: u64 = 0, in 0..=16;
         /// Weight of the KL term that holds a policy near its reference.
         kl_beta: f64 = 0.01, in 0.0..=10.0;
         /// Weight of imitating reference traces beside the policy gradient, on as many traces as a batch of warm-up; holds

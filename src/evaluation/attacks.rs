@@ -2,15 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::attacks::pool_attacks;
+use crate::config::Config;
 use crate::discriminator::Discriminator;
 use crate::encoding::EncodingError;
-use crate::judge::{Case, Judge, Judgement};
+use crate::execution::{Case, Executor};
 use crate::metrics::mean;
-use crate::model::sampling::DrawKey;
 use crate::problems::Problem;
 use crate::problems::mutate::mutants;
 use crate::prompts::parse_attacks;
-use crate::rewards::pool_attacks;
+use crate::results::TestRun;
+use crate::rng::DrawKey;
 use crate::rollout::{Chain, CheckedAttack, Validity};
 use gauntlet_sandbox::Test;
 
@@ -29,6 +31,18 @@ pub struct AttackOptions {
     pub per_set: usize,
 }
 
+impl AttackOptions {
+    /// As the game draws them.
+    pub fn of(config: &Config) -> AttackOptions {
+        AttackOptions {
+            max_new_tokens: config.sampling.attack_max_new_tokens,
+            temperature: config.sampling.temperature,
+            batch_size: config.evaluation.batch_size,
+            per_set: config.game.attacks_per_set,
+        }
+    }
+}
+
 /// Plausible bugs of a problem: mutants of its reference, the same ones every time.
 pub fn frozen_bank(problem: &Problem, limit: usize) -> Vec<String> {
     let seed = DrawKey::new(0).with_name(&problem.reference).value();
@@ -41,7 +55,7 @@ pub fn frozen_bank(problem: &Problem, limit: usize) -> Vec<String> {
 /// What one blind attack set a problem came to.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttackQuality {
-    /// Lines that were written and could be judged.
+    /// Lines that were written and could be checked.
     pub lines: usize,
     /// Share of them that are valid as written.
     pub valid: f64,
@@ -57,7 +71,7 @@ pub struct AttackQuality {
 /// reference.
 pub fn attack_quality(
     discriminator: &Discriminator,
-    judge: &Judge,
+    executor: &Executor,
     problems: &[Problem],
     bank_mutants: usize,
     options: &AttackOptions,
@@ -65,7 +79,7 @@ pub fn attack_quality(
 ) -> Result<AttackQuality, EncodingError> {
     let blind: Vec<Option<&Chain>> = vec![None; problems.len()];
     let key = key.with_name("bank");
-    let checked = written(discriminator, judge, problems, &blind, options, key)?;
+    let checked = written(discriminator, executor, problems, &blind, options, key)?;
     let tests = playable_tests(&checked);
     let banks: Vec<Vec<String>> = problems
         .iter()
@@ -77,12 +91,12 @@ pub fn attack_quality(
         .collect();
     let gold: Vec<&[Test]> = problems.iter().map(|problem| &problem.tests[..]).collect();
     let attacks: Vec<&[Test]> = tests.iter().map(Vec::as_slice).collect();
-    let golds = run_all(judge, problems, &codes, &gold);
-    let attacked = run_all(judge, problems, &codes, &attacks);
+    let golds = run_all(executor, problems, &codes, &gold);
+    let attacked = run_all(executor, problems, &codes, &attacks);
     let known: Vec<bool> = golds
         .iter()
         .zip(&attacked)
-        .filter(|(gold, attacked)| gold.failed() && !matches!(attacked, Judgement::Masked(_)))
+        .filter(|(gold, attacked)| gold.failed() && !attacked.is_masked())
         .map(|(_, attacked)| attacked.failed())
         .collect();
     let lines: Vec<&Validity> = checked
@@ -120,7 +134,7 @@ pub struct Meeting {
 pub fn meet(
     attempts: &[Vec<Attempt>],
     discriminator: &Discriminator,
-    judge: &Judge,
+    executor: &Executor,
     problems: &[Problem],
     options: &AttackOptions,
     key: DrawKey,
@@ -133,28 +147,27 @@ pub fn meet(
         })
         .collect();
     let key = key.with_name("meeting");
-    let checked = written(discriminator, judge, problems, &chains, options, key)?;
+    let checked = written(discriminator, executor, problems, &chains, options, key)?;
     let tests = playable_tests(&checked);
     let codes: Vec<Vec<Option<&str>>> = attempts
         .iter()
         .map(|tries| tries.iter().map(|a| a.code.as_deref()).collect())
         .collect();
     let tests: Vec<&[Test]> = tests.iter().map(Vec::as_slice).collect();
-    let mut judged = run_all(judge, problems, &codes, &tests).into_iter();
+    let mut runs = run_all(executor, problems, &codes, &tests).into_iter();
     let mut meeting = Meeting::default();
     for tries in attempts {
         let (mut stood, mut counted) = (0, 0);
         let mut caught = Vec::new();
         for attempt in tries {
-            let attacked = judged.next().expect("one judgement for every attempt");
-            let masked = |judgement: &Judgement| matches!(judgement, Judgement::Masked(_));
-            if masked(&attempt.judgement) || masked(&attacked) {
+            let attacked = runs.next().expect("one run for every attempt");
+            if attempt.run.is_masked() || attacked.is_masked() {
                 continue;
             }
             counted += 1;
             // Code that is not there fails every attack, and no attack has earned that.
             let killed = attacked.failed();
-            match attempt.judgement.passed() {
+            match attempt.run.passed() {
                 true if killed => meeting.broken += 1,
                 true => stood += 1,
                 false if attempt.code.is_some() => caught.push(f64::from(u8::from(killed))),
@@ -171,10 +184,10 @@ pub fn meet(
     Ok(meeting)
 }
 
-/// One attack set a problem, judged; blind where there is no chain to read.
+/// One attack set a problem, checked; blind where there is no chain to read.
 fn written(
     discriminator: &Discriminator,
-    judge: &Judge,
+    executor: &Executor,
     problems: &[Problem],
     chains: &[Option<&Chain>],
     options: &AttackOptions,
@@ -200,16 +213,16 @@ fn written(
         .zip(&attacks)
         .map(|(problem, attacks)| (problem, &attacks[..]))
         .collect();
-    Ok(judge.check_attacks(&asked))
+    Ok(executor.check_attacks(&asked))
 }
 
-/// Runs each problem's codes on its tests; judgements in the order of the codes.
+/// Runs each problem's codes on its tests; runs in the order of the codes.
 fn run_all(
-    judge: &Judge,
+    executor: &Executor,
     problems: &[Problem],
     codes: &[Vec<Option<&str>>],
     tests: &[&[Test]],
-) -> Vec<Judgement> {
+) -> Vec<TestRun> {
     let mut cases = Vec::new();
     for ((problem, codes), tests) in problems.iter().zip(codes).zip(tests) {
         for &code in codes {
@@ -220,7 +233,7 @@ fn run_all(
             });
         }
     }
-    judge.run(&cases)
+    executor.run(&cases)
 }
 
 fn playable_tests(checked: &[Vec<CheckedAttack>]) -> Vec<Vec<Test>> {

@@ -5,22 +5,23 @@ use gauntlet_sandbox::{Program, Test, Value};
 
 use crate::discriminator::Discriminator;
 use crate::encoding::EncodingError;
+use crate::execution::{Case, Executor};
 use crate::generator::{ChainStart, Generator, Sampling};
-use crate::judge::{Case, Judge, Judgement};
 use crate::metrics::auc;
-use crate::model::sampling::DrawKey;
 use crate::problems::Problem;
+use crate::results::TestResult;
+use crate::rng::DrawKey;
 use crate::stage::Stage;
 
-use super::Attempt;
 use super::attacks::AttackOptions;
 use super::ranking::{BLIND_SETS, answer_agreement, as_written, blind_tests, dual_agreement};
+use super::{Attempt, attempt};
 
 /// Whether the code still passes when stages 1 to 4 are those that were written for another problem of the pool (the
 /// next one): a policy that reads its own stages must fail. `attempts` are the policy's own at `problems`.
 pub fn swapped_stages(
     generator: &Generator,
-    judge: &Judge,
+    executor: &Executor,
     problems: &[Problem],
     attempts: &[Vec<Attempt>],
     sampling: &Sampling,
@@ -28,36 +29,19 @@ pub fn swapped_stages(
 ) -> Result<Vec<f64>, EncodingError> {
     let mut starts = Vec::with_capacity(problems.len());
     for (i, problem) in problems.iter().enumerate() {
-        let donor = &attempts[(i + 1) % attempts.len()];
+        let donor = attempts[(i + 1) % attempts.len()].first();
+        let chain = donor.map(|attempt| attempt.chain.prefix(Stage::Constraints));
         starts.push(ChainStart {
-            prompt: generator.encoder.problem_prompt(problem)?,
-            code: generator.encoder.problem_code_opening(problem)?,
-            chain: donor
-                .first()
-                .map(|attempt| attempt.chain.prefix(Stage::Constraints))
-                .unwrap_or_default(),
-            key: key.with_name(&problem.id),
+            chain: chain.unwrap_or_default(),
+            ..ChainStart::of(&generator.encoder, problem, key.with_name(&problem.id))?
         });
     }
-    let chains = generator.write(&starts, &[Stage::Code], sampling)?;
-    let codes: Vec<Option<String>> = chains
+    let of = |i: usize| &problems[i];
+    let swapped = attempt(generator, executor, &starts, &[Stage::Code], sampling, of)?;
+    Ok(swapped
         .iter()
-        .map(|chain| generator.encoder.code(chain))
-        .collect();
-    let cases: Vec<Case> = problems
-        .iter()
-        .zip(&codes)
-        .map(|(problem, code)| Case {
-            problem,
-            code: code.as_deref(),
-            tests: &problem.tests,
-        })
-        .collect();
-    Ok(judge
-        .run(&cases)
-        .iter()
-        .filter(|judgement| !matches!(judgement, Judgement::Masked(_)))
-        .map(|judgement| f64::from(u8::from(judgement.passed())))
+        .filter(|attempt| !attempt.run.is_masked())
+        .map(|attempt| f64::from(u8::from(attempt.run.passed())))
         .collect())
 }
 
@@ -85,7 +69,7 @@ pub struct BestOf {
 pub fn best_of(
     attempts: &[Vec<Attempt>],
     discriminator: &Discriminator,
-    judge: &Judge,
+    executor: &Executor,
     problems: &[Problem],
     options: &AttackOptions,
     key: DrawKey,
@@ -93,11 +77,11 @@ pub fn best_of(
     let counted: Vec<Vec<&Attempt>> = attempts
         .iter()
         .map(|tries| {
-            let masked = |a: &&Attempt| matches!(a.judgement, Judgement::Masked(_));
+            let masked = |a: &&Attempt| a.run.is_masked();
             tries.iter().filter(|a| !masked(a)).collect()
         })
         .collect();
-    let agreement = agreement(&counted, discriminator, judge, problems, options, key)?;
+    let agreement = agreement(&counted, discriminator, executor, problems, options, key)?;
     let mut best = BestOf::default();
     for ((problem, counted), agreement) in problems.iter().zip(&counted).zip(&agreement) {
         let prompts = counted
@@ -107,7 +91,7 @@ pub fn best_of(
         let verdicts = discriminator.verdicts(&prompts);
         let passed: Vec<f64> = counted
             .iter()
-            .map(|a| f64::from(u8::from(a.judgement.passed())))
+            .map(|a| f64::from(u8::from(a.run.passed())))
             .collect();
         let highest = |scores: &dyn Fn(usize) -> [f64; 2]| {
             (0..passed.len()).max_by(|&a, &b| {
@@ -152,7 +136,7 @@ struct Agreement {
 fn agreement(
     counted: &[Vec<&Attempt>],
     discriminator: &Discriminator,
-    judge: &Judge,
+    executor: &Executor,
     problems: &[Problem],
     options: &AttackOptions,
     key: DrawKey,
@@ -178,14 +162,16 @@ fn agreement(
             })
         })
         .collect();
-    let mut judged = judge.run(&cases).into_iter();
+    let mut runs = executor.run(&cases).into_iter();
     let mut found = Vec::new();
     for ((problem, tries), tests) in problems.iter().zip(counted).zip(&tests) {
         let passes: Vec<Option<Vec<bool>>> = tries
             .iter()
             .map(|attempt| {
-                let judgement = judged.next().expect("one judgement for every attempt");
-                attempt.code.as_ref().map(|_| judgement.passes())
+                let run = runs.next().expect("one run for every attempt");
+                let passed = |result: &TestResult| *result == TestResult::Passed;
+                attempt.code.as_ref()?;
+                Some(run.results.iter().map(passed).collect())
             })
             .collect();
         let programs: Vec<Option<Program>> = tries
@@ -199,7 +185,7 @@ fn agreement(
         let inputs: Vec<Vec<Value>> = tests.iter().map(|test| test.args.clone()).collect();
         found.push(Agreement {
             tests: dual_agreement(&passes),
-            answers: answer_agreement(judge, &programs, &inputs),
+            answers: answer_agreement(executor, &programs, &inputs),
         });
     }
     Ok(found)

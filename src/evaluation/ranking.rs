@@ -4,9 +4,9 @@ use gauntlet_sandbox::{ExecuteJob, Execution, Expected, Mode, Program, Test, Val
 
 use crate::discriminator::Discriminator;
 use crate::encoding::EncodingError;
-use crate::judge::Judge;
-use crate::model::sampling::DrawKey;
+use crate::execution::Executor;
 use crate::prompts::parse_attacks;
+use crate::rng::DrawKey;
 use crate::rollout::{Completion, ParsedAttack};
 
 use super::attacks::AttackOptions;
@@ -70,21 +70,21 @@ pub fn as_written(attack: &ParsedAttack) -> Test {
 /// of candidates that give the same value, itself included (minimum Bayes risk by execution, arXiv 2204.11454). An input
 /// that a candidate fails on gives it nothing; one without code scores -1.
 pub fn answer_agreement(
-    judge: &Judge,
+    executor: &Executor,
     candidates: &[Option<Program>],
     inputs: &[Vec<Value>],
 ) -> Vec<f64> {
     let jobs = candidates.iter().flatten().map(|program| ExecuteJob {
         program: program.clone(),
         inputs: inputs.to_vec(),
-        limits: judge.limits().clone(),
+        limits: executor.limits().clone(),
         mode: Mode::Fast,
     });
     let jobs: Vec<ExecuteJob> = match inputs {
         [] => Vec::new(),
         _ => jobs.collect(),
     };
-    let mut answered = judge.sandbox().execute_many(jobs).into_iter();
+    let mut answered = executor.sandbox().execute_many(jobs).into_iter();
     let answers: Vec<Option<Vec<Option<String>>>> = candidates
         .iter()
         .map(|candidate| {

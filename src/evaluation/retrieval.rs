@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use gauntlet_sandbox::Test;
 
-use crate::judge::{Case, Judge, Judgement};
+use crate::execution::{Case, Executor};
 use crate::problems::Problem;
 use crate::problems::signature::Signature;
 
@@ -74,9 +74,9 @@ impl Retriever {
             .map(|(_, index)| &self.known[index as usize])
     }
 
-    /// Whether the nearest training solution passes each problem's gold tests; problems the host failed to judge are
+    /// Whether the nearest training solution passes each problem's gold tests; problems of which execution says nothing are
     /// left out. The solution keeps its own function's name.
-    pub fn solve(&self, judge: &Judge, problems: &[Problem]) -> Vec<f64> {
+    pub fn solve(&self, executor: &Executor, problems: &[Problem]) -> Vec<f64> {
         let retrieved: Vec<(Problem, Option<&str>)> = problems
             .iter()
             .map(|problem| match self.nearest(problem) {
@@ -99,11 +99,11 @@ impl Retriever {
                 tests: &problem.tests as &[Test],
             })
             .collect();
-        judge
+        executor
             .run(&cases)
             .iter()
-            .filter(|judgement| !matches!(judgement, Judgement::Masked(_)))
-            .map(|judgement| f64::from(u8::from(judgement.passed())))
+            .filter(|run| !run.is_masked())
+            .map(|run| f64::from(u8::from(run.passed())))
             .collect()
     }
 }

@@ -168,6 +168,17 @@ fn kept_bytes(bytes: &[u8], last_step: u64) -> usize {
         .sum()
 }
 
+/// Lengths of the logs in lines, at the time of a checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLines {
+    /// Of metrics.jsonl.
+    pub metrics: u64,
+    /// Of timings.jsonl.
+    pub timings: u64,
+    /// Of samples.jsonl.
+    pub samples: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

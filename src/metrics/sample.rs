@@ -6,8 +6,8 @@ use gauntlet_sandbox::{Outcome, Value};
 use serde::Serialize;
 
 use crate::rollout::{
-    CheckedAttack, Completion, FinishReason, Mask, Reward, Role, RolloutKey, ScoredAttackSet,
-    ScoredRollout, Validity,
+    Advantaged, AttackSet, CheckedAttack, Completion, FinishReason, Mask, Reward, Role, Rollout,
+    RolloutKey, Validity,
 };
 use crate::stage::Stage;
 
@@ -98,42 +98,37 @@ impl AttackRecord {
 
 impl SampleRecord {
     /// A rollout with the outcomes of its code. The texts are those of its first candidate, which goes on to the code.
-    pub fn generator(
-        scored: &ScoredRollout,
-        advantage: Option<f64>,
-        outcomes: Vec<Outcome>,
-    ) -> SampleRecord {
-        let rollout = &scored.rollout;
+    pub fn generator(member: &Advantaged<Rollout>, outcomes: Vec<Outcome>) -> SampleRecord {
+        let rollout = &member.rollout;
         let chain = rollout.candidates().first().unwrap_or(&rollout.chain);
         let completion = rollout.chain.get(rollout.key.stage);
         let mut record = SampleRecord::new(
             &rollout.key,
             rollout.prompt_tokens.len(),
             completion,
-            &scored.reward,
+            &member.reward,
         );
         record.stages = chain.texts();
-        record.advantage = advantage;
+        record.advantage = member.advantage;
         record.outcomes = outcomes;
         record
     }
 
     /// An attack set with what became of its lines; `stages` is the chain under attack, empty texts when blind.
     pub fn discriminator(
-        scored: &ScoredAttackSet,
-        advantage: Option<f64>,
+        member: &Advantaged<AttackSet>,
         stages: [String; Stage::COUNT],
         attacks: Vec<AttackRecord>,
     ) -> SampleRecord {
-        let set = &scored.rollout;
+        let set = &member.rollout;
         let mut record = SampleRecord::new(
             &set.key,
             set.prompt_tokens.len(),
             Some(&set.completion),
-            &scored.reward,
+            &member.reward,
         );
         record.stages = stages;
-        record.advantage = advantage;
+        record.advantage = member.advantage;
         record.attacks = attacks;
         record
     }
@@ -173,7 +168,7 @@ impl SampleRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::{AttackSet, Chain, ParsedAttack, Rollout, Scored};
+    use crate::rollout::{Chain, ParsedAttack};
 
     fn completion(text: &str) -> Completion {
         Completion {
@@ -208,16 +203,13 @@ mod tests {
             chain,
             continuations: vec![whole],
         };
-        let scored = Scored {
+        let member = Advantaged {
             rollout,
             reward: Ok(Reward::new([("gold", 0.5)])),
+            advantage: Some(0.25),
         };
-        let json = serde_json::to_value(SampleRecord::generator(
-            &scored,
-            Some(0.25),
-            vec![Outcome::Passed],
-        ))
-        .unwrap();
+        let json =
+            serde_json::to_value(SampleRecord::generator(&member, vec![Outcome::Passed])).unwrap();
         let expected = r#"{"step":3,"stage":1,"problem":"p","role":"generator","branch":0,"sample":1,"prompt_tokens":3,
             "stages":["think","","","","def f(): pass"],"completion_tokens":2,"finish_reason":"stop",
             "outcomes":["Passed"],"reward":0.5,"reward_breakdown":{"gold":0.5},"advantage":0.25,"verdict":null,
@@ -255,11 +247,12 @@ mod tests {
             target: Some(0),
             attacks: vec![],
         };
-        let scored = Scored {
+        let member = Advantaged {
             rollout,
             reward: Err(Mask::HostFault),
+            advantage: None,
         };
-        let record = SampleRecord::discriminator(&scored, None, Default::default(), attacks);
+        let record = SampleRecord::discriminator(&member, Default::default(), attacks);
         let json = serde_json::to_value(record).unwrap();
         assert_eq!(
             json["attacks"].to_string(),

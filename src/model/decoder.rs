@@ -13,8 +13,9 @@ use tch::{Device, Kind, Tensor};
 
 use super::fused::FusedError;
 use super::kv_cache::KvCache;
-use super::sampling::{DrawKey, Filters, draw, sample};
+use super::sampling::{Filters, draw, sample};
 use super::transformer::Transformer;
+use crate::rng::DrawKey;
 
 /// A stretch of sampled tokens.
 #[derive(Clone, Debug)]

@@ -6,9 +6,10 @@ use super::super::ModelConfig;
 use super::super::config::test_config;
 use super::super::decoder::{Segment, decode};
 use super::super::fused::Precision;
-use super::super::sampling::{DrawKey, Filters};
+use super::super::sampling::Filters;
 use super::super::transformer::Transformer;
 use super::*;
+use crate::rng::DrawKey;
 
 fn model() -> Transformer {
     let config = ModelConfig {

@@ -7,8 +7,8 @@ use std::ops::Range;
 use tch::{Kind, Tensor};
 
 use super::packed::{self, ChunkLoss};
-use super::sampling::DrawKey;
 use super::transformer::{Batching, Transformer};
+use crate::rng::DrawKey;
 
 /// A sequence and the part of it that is scored: `tokens[range]`, each predicted from what precedes it.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::metrics::scalars;
-use crate::trainer::{Begun, Observer};
+use crate::run::{Begun, Observer};
 
 /// Notes that are kept, the newest ones.
 const NOTES: usize = 12;

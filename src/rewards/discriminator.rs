@@ -1,11 +1,14 @@
 //! What the discriminator is paid.
 
-use super::attacks::PooledAttack;
-use super::trial::{Cell, Trial};
+use crate::attacks::PooledAttack;
+use crate::results::{CandidateResult, TestResult};
 use crate::rollout::{CheckedAttack, Mask, Reward, Validity};
 
 const FORMAT: f64 = 0.1;
 const DUPLICATES: f64 = 0.2;
+
+/// The part of the reward that kills earn.
+pub const KILL: &str = "kill";
 
 /// Wrong code that an attack set may kill.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,20 +16,25 @@ pub struct Opponent {
     /// How much killing it counts.
     pub weight: f64,
     /// Its outcome on each pooled attack.
-    pub attacks: Vec<Cell>,
+    pub attacks: Vec<TestResult>,
 }
 
 /// The wrong candidates of a problem. One that the gold tests had missed counts 1, one they had caught a half.
-pub fn wrong_candidates(trials: &[Trial]) -> Vec<Opponent> {
-    let wrong = trials.iter().filter(|trial| trial.right() == Some(false));
-    wrong
-        .map(|trial| Opponent {
-            weight: if trial.gold_right() == Some(false) {
+///
+/// A candidate without code is none of them: it fails every attack, and no attack has earned that.
+pub fn wrong_candidates<'a>(
+    candidates: impl IntoIterator<Item = &'a CandidateResult>,
+) -> Vec<Opponent> {
+    candidates
+        .into_iter()
+        .filter(|candidate| candidate.has_code && candidate.right() == Some(false))
+        .map(|candidate| Opponent {
+            weight: if candidate.gold_right() == Some(false) {
                 0.5
             } else {
                 1.0
             },
-            attacks: trial.attacks.clone(),
+            attacks: candidate.attacks.clone(),
         })
         .collect()
 }
@@ -36,6 +44,11 @@ pub fn wrong_candidates(trials: &[Trial]) -> Vec<Opponent> {
 pub fn alpha(validity_rate: f64, high: f64, low: f64) -> f64 {
     let fallen = ((validity_rate - 0.4) / 0.2).clamp(0.0, 1.0);
     high + (low - high) * fallen
+}
+
+/// The weight of kills in the reward, beside validity's `alpha`.
+pub fn kill_weight(alpha: f64) -> f64 {
+    (1.0 - FORMAT - alpha).max(0.0)
 }
 
 /// The reward of attack set number `set`:
@@ -79,7 +92,7 @@ pub fn discriminator_reward(
     Ok(Reward::new([
         ("format", FORMAT * format),
         ("validity", alpha * (valid / limit).min(1.0)),
-        ("kill", (1.0 - FORMAT - alpha).max(0.0) * kill),
+        (KILL, kill_weight(alpha) * kill),
         ("duplicates", -DUPLICATES * duplicates),
     ]))
 }
@@ -90,10 +103,10 @@ fn kill_share(set: usize, pool: &[PooledAttack], opponents: &[Opponent]) -> Resu
     let mut masked = None;
     for opponent in opponents {
         let (mut credit, mut unknown) = (0.0_f64, None);
-        for (attack, cell) in pool.iter().zip(&opponent.attacks) {
-            match (attack.credit(set), cell) {
-                (claim, Cell::Failed) => credit = credit.max(claim),
-                (claim, Cell::Masked(mask)) if claim > 0.0 => unknown = Some(*mask),
+        for (attack, result) in pool.iter().zip(&opponent.attacks) {
+            match (attack.credit(set), result) {
+                (claim, TestResult::Failed) => credit = credit.max(claim),
+                (claim, TestResult::Masked(mask)) if claim > 0.0 => unknown = Some(*mask),
                 _ => {}
             }
         }
@@ -117,8 +130,8 @@ fn kill_share(set: usize, pool: &[PooledAttack], opponents: &[Opponent]) -> Resu
 mod tests {
     use gauntlet_sandbox::{Comparison, Expected, Test, Value};
 
-    use super::super::attacks::{Evidence, check_attacks, novel_attacks, pool_attacks};
     use super::*;
+    use crate::attacks::{Evidence, check_attacks, novel_attacks, pool_attacks};
     use crate::prompts::parse_attacks;
 
     const LIMIT: usize = 4;
@@ -165,9 +178,9 @@ mod tests {
                 attacks: pool
                     .iter()
                     .map(|pooled| match number(&pooled.attack.args[0]) {
-                        x if fails.contains(&x) => Cell::Failed,
-                        x if unknown.contains(&x) => Cell::Masked(Mask::WallClock),
-                        _ => Cell::Passed,
+                        x if fails.contains(&x) => TestResult::Failed,
+                        x if unknown.contains(&x) => TestResult::Masked(Mask::WallClock),
+                        _ => TestResult::Passed,
                     })
                     .collect(),
             })
@@ -300,7 +313,7 @@ mod tests {
             reward("(1,) -> 10", &[(1.0, &[], &[1])]),
             Err(Mask::WallClock)
         );
-        // An unknown cell of an attack that the set did not write, or beside a kill, is no matter.
+        // An unknown result of an attack that the set did not write, or beside a kill, is no matter.
         assert!(rewards(&["(1,) -> 10", "(2,) -> 20"], &[(1.0, &[], &[2])], 0.5)[0].is_ok());
         let killed = reward("(1,) -> 10\n(2,) -> 20", &[(1.0, &[1], &[2])]).unwrap();
         assert!((killed - (0.05 + 0.25 + 0.4)).abs() < 1e-12);
@@ -332,19 +345,25 @@ mod tests {
 
     #[test]
     fn wrong_candidates_that_gold_missed_count_double() {
-        let row = |gold: Cell, attack: Cell| Trial {
+        let row = |gold: TestResult, attack: TestResult| CandidateResult {
+            has_code: true,
             parses: true,
             gold: vec![gold],
             attacks: vec![attack],
             replays: vec![],
         };
-        let unknown = Cell::Masked(Mask::HostFault);
+        let unknown = TestResult::Masked(Mask::HostFault);
         let opponents = wrong_candidates(&[
-            row(Cell::Passed, Cell::Passed),
-            row(Cell::Passed, Cell::Failed),
-            row(Cell::Failed, Cell::Passed),
-            row(Cell::Passed, unknown),
-            row(unknown, Cell::Failed),
+            row(TestResult::Passed, TestResult::Passed),
+            row(TestResult::Passed, TestResult::Failed),
+            row(TestResult::Failed, TestResult::Passed),
+            row(TestResult::Passed, unknown),
+            row(unknown, TestResult::Failed),
+            CandidateResult {
+                has_code: false,
+                parses: false,
+                ..row(TestResult::Failed, TestResult::Failed)
+            },
         ]);
         let weights: Vec<f64> = opponents.iter().map(|opponent| opponent.weight).collect();
         assert_eq!(weights, [1.0, 0.5, 1.0]);

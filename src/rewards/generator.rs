@@ -1,6 +1,6 @@
 //! What the generator is paid.
 
-use super::trial::{Cell, Trial};
+use crate::results::{CandidateResult, TestResult};
 use crate::rollout::{Mask, Reward};
 
 /// The most that shaping may add.
@@ -14,6 +14,9 @@ const GOLD: f64 = 0.4;
 const ADVERSARIAL: f64 = 0.2;
 const SOLVED: f64 = 0.3;
 
+/// The part of the reward that a candidate earns which passes everything.
+pub const SOLVED_PART: &str = "solved";
+
 /// The reward of a rollout: the mean over its candidates, which are the one chain at the code stage and the
 /// continuations at the stages before it. Masked candidates are left out of the mean; when all are masked, so is the
 /// rollout.
@@ -21,15 +24,17 @@ const SOLVED: f64 = 0.3;
 /// One candidate earns 0 without code that parses, else
 /// `0.1 + 0.4 gold + 0.2 adversarial + 0.3 [everything passed]`: shares of the gold tests, and of the pooled attacks
 /// and replayed kills together. Without any of the latter, their weight goes to the gold tests.
-pub fn generator_reward(candidates: &[Result<Trial, Mask>]) -> Result<Reward, Mask> {
+pub fn generator_reward(candidates: &[Result<CandidateResult, Mask>]) -> Result<Reward, Mask> {
     let scored: Vec<[f64; 4]> = candidates
         .iter()
-        .filter_map(|trial| trial.as_ref().ok())
-        .filter_map(|trial| parts(trial).ok())
+        .filter_map(|candidate| candidate.as_ref().ok())
+        .filter_map(|candidate| parts(candidate).ok())
         .collect();
     if scored.is_empty() {
-        let mask = |trial: &Result<Trial, Mask>| {
-            trial.as_ref().map_or_else(|mask| Some(*mask), Trial::mask)
+        let mask = |candidate: &Result<CandidateResult, Mask>| {
+            candidate
+                .as_ref()
+                .map_or_else(|mask| Some(*mask), CandidateResult::mask)
         };
         return Err(candidates
             .iter()
@@ -43,35 +48,37 @@ pub fn generator_reward(candidates: &[Result<Trial, Mask>]) -> Result<Reward, Ma
         ("parses", mean(0)),
         ("gold", mean(1)),
         ("adversarial", mean(2)),
-        ("solved", mean(3)),
+        (SOLVED_PART, mean(3)),
     ]))
 }
 
-fn parts(trial: &Trial) -> Result<[f64; 4], Mask> {
-    if let Some(mask) = trial.mask() {
+fn parts(candidate: &CandidateResult) -> Result<[f64; 4], Mask> {
+    if let Some(mask) = candidate.mask() {
         return Err(mask);
     }
-    if !trial.parses {
+    if !candidate.parses {
         return Ok([0.0; 4]);
     }
-    let gold = share(trial.gold.iter());
-    let solved = if trial.right() == Some(true) {
+    let gold = share(candidate.gold.iter());
+    let solved = if candidate.right() == Some(true) {
         SOLVED
     } else {
         0.0
     };
-    Ok(if trial.attacks.is_empty() && trial.replays.is_empty() {
-        [PARSES, (GOLD + ADVERSARIAL) * gold, 0.0, solved]
-    } else {
-        let adversarial = share(trial.attacks.iter().chain(&trial.replays));
-        [PARSES, GOLD * gold, ADVERSARIAL * adversarial, solved]
-    })
+    Ok(
+        if candidate.attacks.is_empty() && candidate.replays.is_empty() {
+            [PARSES, (GOLD + ADVERSARIAL) * gold, 0.0, solved]
+        } else {
+            let adversarial = share(candidate.attacks.iter().chain(&candidate.replays));
+            [PARSES, GOLD * gold, ADVERSARIAL * adversarial, solved]
+        },
+    )
 }
 
-fn share<'a>(cells: impl Iterator<Item = &'a Cell>) -> f64 {
+fn share<'a>(results: impl Iterator<Item = &'a TestResult>) -> f64 {
     let (mut passed, mut all) = (0.0, 0.0);
-    for cell in cells {
-        passed += f64::from(u8::from(*cell == Cell::Passed));
+    for result in results {
+        passed += f64::from(u8::from(*result == TestResult::Passed));
         all += 1.0;
     }
     if all == 0.0 { 0.0 } else { passed / all }
@@ -92,27 +99,36 @@ mod tests {
     use super::*;
 
     /// A row written as letters: `.` passed, `x` failed, `w` stopped by the wall clock, `h` host fault.
-    fn cells(row: &str) -> Vec<Cell> {
+    fn results(row: &str) -> Vec<TestResult> {
         row.chars()
             .map(|letter| match letter {
-                '.' => Cell::Passed,
-                'x' => Cell::Failed,
-                'w' => Cell::Masked(Mask::WallClock),
-                _ => Cell::Masked(Mask::HostFault),
+                '.' => TestResult::Passed,
+                'x' => TestResult::Failed,
+                'w' => TestResult::Masked(Mask::WallClock),
+                _ => TestResult::Masked(Mask::HostFault),
             })
             .collect()
     }
 
-    fn trial(gold: &str, attacks: &str, replays: &str) -> Trial {
-        Trial {
+    fn candidate(gold: &str, attacks: &str, replays: &str) -> CandidateResult {
+        CandidateResult {
+            has_code: true,
             parses: true,
-            gold: cells(gold),
-            attacks: cells(attacks),
-            replays: cells(replays),
+            gold: results(gold),
+            attacks: results(attacks),
+            replays: results(replays),
         }
     }
 
-    fn value(candidates: &[Result<Trial, Mask>]) -> Result<f64, Mask> {
+    fn without_code() -> CandidateResult {
+        CandidateResult {
+            has_code: false,
+            parses: false,
+            ..candidate("xxxx", "xx", "")
+        }
+    }
+
+    fn value(candidates: &[Result<CandidateResult, Mask>]) -> Result<f64, Mask> {
         generator_reward(candidates).map(|reward| {
             let parts: f64 = reward.breakdown.values().sum();
             assert!(
@@ -125,46 +141,49 @@ mod tests {
 
     #[test]
     fn one_candidate_by_hand() {
-        for (trial, by_hand) in [
-            (trial("....", "..", "."), 1.0),
-            (trial("....", "", ""), 1.0),
-            (trial("xxxx", "", ""), 0.1),
-            (trial("xxxx", "xx", "x"), 0.1),
+        for (candidate, by_hand) in [
+            (candidate("....", "..", "."), 1.0),
+            (candidate("....", "", ""), 1.0),
+            (candidate("xxxx", "", ""), 0.1),
+            (candidate("xxxx", "xx", "x"), 0.1),
             // 0.1 + 0.4 * 1/2 + 0.2 * 3/4
-            (trial("..xx", "..", ".x"), 0.45),
+            (candidate("..xx", "..", ".x"), 0.45),
             // 0.1 + 0.6 * 3/4, nothing adversarial to weigh
-            (trial("...x", "", ""), 0.55),
+            (candidate("...x", "", ""), 0.55),
             // Gold is solved, one attack in four kills: 0.1 + 0.4 + 0.2 * 3/4
-            (trial("....", "...x", ""), 0.65),
-            (trial("....", "", "x"), 0.5),
-            (trial("", "", ""), 0.1),
-            (Trial::without_code(4, 2, 0), 0.0),
+            (candidate("....", "...x", ""), 0.65),
+            (candidate("....", "", "x"), 0.5),
+            (candidate("", "", ""), 0.1),
+            (without_code(), 0.0),
             (
-                Trial {
+                CandidateResult {
                     parses: false,
-                    ..trial("....", "", "")
+                    ..candidate("....", "", "")
                 },
                 0.0,
             ),
         ] {
-            let value = value(&[Ok(trial.clone())]).unwrap();
+            let value = value(&[Ok(candidate.clone())]).unwrap();
             assert!(
                 (value - by_hand).abs() < 1e-12,
-                "{trial:?}: {value}, by hand {by_hand}"
+                "{candidate:?}: {value}, by hand {by_hand}"
             );
         }
     }
 
     #[test]
     fn continuations_are_averaged_and_masked_ones_left_out() {
-        let (solved, failed) = (|| Ok(trial("..", "", "")), || Ok(trial("xx", "", "")));
+        let (solved, failed) = (
+            || Ok(candidate("..", "", "")),
+            || Ok(candidate("xx", "", "")),
+        );
         for (candidates, by_hand) in [
             (vec![solved(), failed()], Ok(0.55)),
             (vec![solved(), Err(Mask::Truncated)], Ok(1.0)),
-            (vec![failed(), Ok(trial(".w", "", ""))], Ok(0.1)),
+            (vec![failed(), Ok(candidate(".w", "", ""))], Ok(0.1)),
             (vec![Err(Mask::Truncated)], Err(Mask::Truncated)),
             (
-                vec![Err(Mask::Truncated), Ok(trial("h", "", ""))],
+                vec![Err(Mask::Truncated), Ok(candidate("h", "", ""))],
                 Err(Mask::Truncated),
             ),
             (vec![], Err(Mask::Truncated)),
@@ -182,10 +201,10 @@ mod tests {
     #[test]
     fn a_host_fault_or_the_wall_clock_is_never_a_wrong_answer() {
         for (row, mask) in [
-            (trial("...h", "", ""), Mask::HostFault),
-            (trial("...w", "", ""), Mask::WallClock),
-            (trial("....", "w", ""), Mask::WallClock),
-            (trial("xxxx", "", "wh"), Mask::HostFault),
+            (candidate("...h", "", ""), Mask::HostFault),
+            (candidate("...w", "", ""), Mask::WallClock),
+            (candidate("....", "w", ""), Mask::WallClock),
+            (candidate("xxxx", "", "wh"), Mask::HostFault),
         ] {
             assert_eq!(value(&[Ok(row)]), Err(mask));
         }
@@ -197,12 +216,12 @@ mod tests {
         for index in 0..rows.len().pow(3) {
             let [gold, attacks, replays] =
                 [index, index / 6, index / 36].map(|digit| rows[digit % 6]);
-            let trial = trial(gold, attacks, replays);
-            let value = value(&[Ok(trial.clone())]).unwrap();
+            let candidate = candidate(gold, attacks, replays);
+            let value = value(&[Ok(candidate.clone())]).unwrap();
             assert_eq!(
-                trial.right() == Some(true),
+                candidate.right() == Some(true),
                 value > 0.99,
-                "{trial:?}: {value}"
+                "{candidate:?}: {value}"
             );
             assert!((0.0..=1.0 + 1e-12).contains(&value));
         }

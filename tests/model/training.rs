@@ -8,7 +8,7 @@ use gauntlet::model::lora::TARGETS;
 use gauntlet::model::pretrained::gguf_write::GgufType;
 use gauntlet::model::{Batching, LoraConfig, Pretrained, Transformer};
 use gauntlet::optimizer::{AdamW, AdamWOptions};
-use gauntlet::trainer::export::{ExportOptions, Form, export};
+use gauntlet::run::export::{ExportOptions, Form, export};
 use gauntlet::update::{Example, imitate};
 use serde_json::json;
 use tch::{Device, Kind, Tensor, no_grad};

@@ -9,7 +9,8 @@ use gauntlet::checkpoint::{
     Checkpoint, CheckpointKind, LocalStorage, PlayerState, SaveRequest, Storage, Store,
 };
 use gauntlet::config::Config;
-use gauntlet::trainer::{Ending, Observer, Session, TrainError};
+use gauntlet::error::TrainError;
+use gauntlet::run::{Ending, Observer, Session};
 use tch::no_grad;
 
 use super::{Dir, assert_same_end, peaceful, text};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use gauntlet::encoding::PromptEncoder;
 use gauntlet::generator::{ChainStart, Generator, Sampling};
-use gauntlet::model::sampling::DrawKey;
 use gauntlet::model::{Pretrained, Transformer};
 use gauntlet::prompts::Prompts;
+use gauntlet::rng::DrawKey;
 use gauntlet::rollout::Chain;
 use gauntlet::stage::Stage;
 use tch::{Device, Kind};

@@ -12,7 +12,7 @@ use gauntlet::checkpoint::{
     report, request_save, transfer,
 };
 use gauntlet::cli::{self, Exit, UsageError};
-use gauntlet::trainer::export::{self, ExportOptions, Form};
+use gauntlet::run::export::{self, ExportOptions, Form};
 use tch::Kind;
 
 mod args;

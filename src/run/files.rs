@@ -3,25 +3,13 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::metrics::{EventLog, JsonlLog, LogError, scalars};
-
-use super::TrainError;
-
-/// Lengths of the logs in lines, at the time of a checkpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogLines {
-    /// Of metrics.jsonl.
-    pub metrics: u64,
-    /// Of timings.jsonl.
-    pub timings: u64,
-    /// Of samples.jsonl.
-    pub samples: u64,
-}
+use crate::error::TrainError;
+use crate::metrics::{EventLog, JsonlLog, LogError, LogLines, scalars};
 
 /// The directory with the logs of the run that a checkpoint is of, or with local copies of them.
 pub(super) fn logs_of(checkpoint: &Checkpoint) -> Result<Option<PathBuf>, TrainError> {
@@ -100,7 +88,7 @@ impl RunFiles {
     }
 
     /// One line of values that repeat exactly, which is given back.
-    pub fn metrics(&mut self, record: &impl Serialize) -> Result<Json, TrainError> {
+    pub fn metrics(&mut self, record: &impl Serialize) -> Result<Json, LogError> {
         self.metrics.append(record)?;
         Ok(serde_json::to_value(record).expect("plain data serialises"))
     }

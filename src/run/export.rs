@@ -14,8 +14,8 @@ use crate::model::chat_template::ChatTemplate;
 use crate::model::pretrained::gguf_write::{self, GgufError, GgufModel, GgufType};
 use crate::model::{LoraConfig, ModelConfig, Pretrained, Transformer};
 
-use super::TrainError;
 pub use super::base::check_base;
+use crate::error::TrainError;
 
 /// The script of [`add_script`].
 const SCRIPT: &str = include_str!("export/generate.py");

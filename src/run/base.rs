@@ -12,16 +12,13 @@ use tch::{Device, Kind, Tensor};
 use crate::checkpoint::{BASE_HASH, PlayerFile};
 use crate::config::{Backend, Config, Dtype, ModelKind};
 use crate::encoding::PromptEncoder;
-use crate::loss::PolicyMetrics;
-use crate::metrics::PlayerReport;
+use crate::error::TrainError;
 use crate::model::chat_template::ChatTemplate;
 use crate::model::fused::{Precision, packs};
 use crate::model::rollouts::Rollouts;
-use crate::model::sampling::DrawKey;
 use crate::model::{Batching, LoraConfig, ModelConfig, Pretrained, Transformer};
 use crate::prompts::Prompts;
-
-use super::TrainError;
+use crate::rng::DrawKey;
 
 /// A published model, loaded.
 pub struct Base {
@@ -34,8 +31,14 @@ pub struct Base {
     lora: Option<LoraConfig>,
 }
 
-/// Where players are made: the device, and the published model they stand on, if there is one.
-pub type Ground<'a> = (Device, Option<&'a Base>);
+/// What players are made on.
+#[derive(Clone, Copy)]
+pub struct PlayerInit<'a> {
+    /// Where their tensors live.
+    pub device: Device,
+    /// The published model they begin as, if there is one.
+    pub base: Option<&'a Base>,
+}
 
 /// What the configuration decodes `model` with.
 pub fn rollouts(config: &Config, model: &Transformer) -> Rollouts {
@@ -48,29 +51,6 @@ pub fn rollouts(config: &Config, model: &Transformer) -> Rollouts {
         Backend::BFloat16 => Rollouts::fused(Precision::BFloat16),
         Backend::Int8 => Rollouts::fused(Precision::Int8),
     }
-}
-
-/// Mean |difference| of a token's log-probability between decoding and training above which an update is refused: such
-/// weights would no longer correct, they would drown the signal.
-const MOST_MISMATCH: f64 = 0.5;
-
-/// Adds to a player's report how far rollouts were from the policy that is trained; refuses an update on rollouts that
-/// are too far off. Players that decode with the trainer's own numbers report nothing.
-pub fn with_mismatch(
-    report: PlayerReport,
-    metrics: &PolicyMetrics,
-) -> Result<PlayerReport, TrainError> {
-    if metrics.mismatch == 0.0 {
-        return Ok(report);
-    }
-    let mean = metrics.mismatch / metrics.tokens.max(1) as f64;
-    if mean > MOST_MISMATCH {
-        return Err(TrainError::Base(format!(
-            "rollouts were decoded {mean:.2} nats a token away from the policy that is trained, more than {MOST_MISMATCH}; \
-             set sampling.backend to float32, or to trainer"
-        )));
-    }
-    Ok(report.with("rollout_mismatch", mean))
 }
 
 /// The LoRA settings of a configuration; none when all weights are trained.

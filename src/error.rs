@@ -6,16 +6,18 @@ use gauntlet_sandbox::Fault;
 
 use crate::checkpoint::CheckpointError;
 use crate::encoding::EncodingError;
+use crate::evaluation::Stopped;
+use crate::game::StepError;
 use crate::metrics::LogError;
 use crate::mistake_book::MistakeBookError;
 use crate::model::config::ModelConfigError;
 use crate::model::pretrained::LoadError;
 use crate::optimizer::OptimizerError;
 use crate::own_chains::OwnChainsError;
+use crate::phases::WarmupError;
 use crate::problems::ProblemError;
 use crate::problems::ground::GroundError;
 use crate::source::ProblemSource;
-use crate::warmup::WarmupError;
 
 /// Why training cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,9 @@ pub enum TrainError {
     /// Warm-up data cannot be made.
     #[error(transparent)]
     Warmup(#[from] WarmupError),
+    /// A step of the game cannot be made.
+    #[error(transparent)]
+    Step(#[from] StepError),
     /// The architecture is impossible.
     #[error(transparent)]
     Model(#[from] ModelConfigError),
@@ -139,7 +144,7 @@ pub enum TrainError {
     Saver(std::io::Error),
     /// A checkpoint that others depend on could not be written, however often it was tried.
     #[error("checkpoint {0} could not be written, and without it a run cannot go on exactly")]
-    Owed(String),
+    Pending(String),
     /// Failed, and the state could not be saved either.
     #[error("{cause}; the state before it could not be saved: {reason}")]
     Unsaved {
@@ -158,6 +163,15 @@ pub enum TrainError {
         /// The emergency checkpoint.
         saved: PathBuf,
     },
+}
+
+impl From<Stopped> for TrainError {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Encoding(error) => Self::Encoding(error),
+            Stopped::Interrupted => Self::Interrupted,
+        }
+    }
 }
 
 impl TrainError {

@@ -1,21 +1,21 @@
-//! Supervised warm-up: the generator imitates reference traces, the discriminator learns from executed samples.
+//! What the discriminator's warm-up learns from: executed samples.
 //!
 //! Left out on purpose: verdicts over reference traces with mutants for code. They would teach the style of references,
 //! not correctness; verdicts are learnt on the warm generator's own right and wrong chains.
 
 use gauntlet_sandbox::{Test, Value};
 
+use crate::attacks::{PooledAttack, pool_attacks};
 use crate::config::Config;
 use crate::encoding::{EncodingError, PromptEncoder};
 use crate::evaluation::{SolveOptions, solve};
+use crate::execution::{Case, Executor};
 use crate::generator::{Generator, Sampling};
-use crate::judge::{Case, Judge, Judgement};
-use crate::model::sampling::DrawKey;
 use crate::problems::ground::GroundError;
 use crate::problems::{Problem, inputs::random_inputs};
-use crate::prompts::Format;
 use crate::prompts::format_attack;
-use crate::rewards::{PooledAttack, pool_attacks};
+use crate::results::TestResult;
+use crate::rng::DrawKey;
 use crate::rollout::{Chain, Completion, FinishReason, ParsedAttack, VerdictExample};
 use crate::source::{ProblemSource, Purpose};
 use crate::stage::Stage;
@@ -30,80 +30,6 @@ pub enum WarmupError {
     /// A composed problem cannot be given its tests.
     #[error(transparent)]
     Ground(#[from] GroundError),
-}
-
-/// Learning rate at `step` of `steps`: a linear rise over `rise` steps, then a cosine down to `floor` of the peak.
-pub fn learning_rate(peak: f64, floor: f64, rise: u64, step: u64, steps: u64) -> f64 {
-    if step < rise {
-        return peak * (step + 1) as f64 / rise as f64;
-    }
-    let progress = (step - rise) as f64 / (steps.saturating_sub(rise)).max(1) as f64;
-    let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos());
-    peak * (floor + (1.0 - floor) * cosine)
-}
-
-/// Where a player's own draws stand: those of the first are those of the only one of a role, and nobody's depend on how
-/// many others there are.
-pub fn own_step(player: usize, step: u64) -> u64 {
-    // More steps than a warm-up may have; of the largest batches, examples of eight players stay below the game's.
-    const APART: u64 = 1 << 24;
-    player as u64 * APART + step
-}
-
-/// The text that the generator imitates for one problem: the prompt, then each of `stages` with its opening.
-pub fn trace_example(
-    encoder: &PromptEncoder,
-    problem: &Problem,
-    stages: &[Stage],
-) -> Result<Example, EncodingError> {
-    let signature = PromptEncoder::shown_signature(problem);
-    chain_example(
-        encoder,
-        (&problem.statement, signature),
-        &problem.trace,
-        stages,
-    )
-}
-
-/// As [`trace_example`], for a problem's statement and the signature that its prompt shows, and the text of each stage.
-pub fn chain_example(
-    encoder: &PromptEncoder,
-    (statement, signature): (&str, Option<&str>),
-    texts: &[String; Stage::COUNT],
-    stages: &[Stage],
-) -> Result<Example, EncodingError> {
-    let mut tokens = encoder.problem(statement, signature)?;
-    let from = tokens.len();
-    for &stage in stages {
-        let text = &texts[stage.index()];
-        let opening = encoder.code_opening(signature)?;
-        match text.strip_prefix(&opening.header) {
-            Some(rest) if stage == Stage::Code && encoder.format() == Format::Plain => {
-                tokens.extend(opening.tokens);
-                tokens.extend(encoder.encode_completion(rest)?);
-            }
-            // Code that opens otherwise, with an import, is imitated whole.
-            _ => {
-                tokens.extend(encoder.stage_opening(stage, tokens.len() == from));
-                tokens.extend(encoder.encode_completion(text)?);
-            }
-        }
-    }
-    Ok(Example { tokens, from })
-}
-
-/// What a generator imitates at one step, which is its own for each player.
-pub fn generator_batch(
-    source: &ProblemSource,
-    encoder: &PromptEncoder,
-    stages: &[Stage],
-    step: u64,
-    batch_size: usize,
-) -> Result<Vec<Example>, EncodingError> {
-    let first = step * batch_size as u64;
-    (first..first + batch_size as u64)
-        .map(|index| trace_example(encoder, &source.example(index), stages))
-        .collect()
 }
 
 /// Everything the discriminator's warm-up reads, made once by executing.
@@ -129,12 +55,13 @@ impl DiscriminatorData {
         config: &Config,
         source: &ProblemSource,
         generators: &[&Generator],
-        judge: &Judge,
+        executor: &Executor,
         sampling: &Sampling,
         key: DrawKey,
     ) -> Result<Self, WarmupError> {
         let count = config.warmup.verdict_problems;
-        let problems = source.problems(judge.sandbox(), Purpose::DiscriminatorWarmup, 0, count)?;
+        let problems =
+            source.problems(executor.sandbox(), Purpose::DiscriminatorWarmup, 0, count)?;
         let stages = config.written_stages();
         let options = SolveOptions {
             sampling,
@@ -145,7 +72,7 @@ impl DiscriminatorData {
         let part = count.div_ceil(generators.len()).max(1);
         let mut attempts = Vec::with_capacity(count);
         for (generator, problems) in generators.iter().zip(problems.chunks(part)) {
-            attempts.extend(solve(generator, judge, problems, &options)?);
+            attempts.extend(solve(generator, executor, problems, &options)?);
         }
         let encoder = &generators[0].encoder;
         let (mut verdicts, mut contests) = (Vec::new(), Vec::new());
@@ -153,7 +80,7 @@ impl DiscriminatorData {
             let mut contest = Contest::default();
             for attempt in tries
                 .iter()
-                .filter(|a| !matches!(a.judgement, Judgement::Masked(_)) && !a.chain.truncated())
+                .filter(|attempt| !attempt.run.is_masked() && !attempt.chain.truncated())
             {
                 for &stage in stages {
                     verdicts.push(VerdictExample {
@@ -161,15 +88,15 @@ impl DiscriminatorData {
                         stage,
                         prompt_tokens: encoder
                             .verdict_prompt(problem, &attempt.chain.prefix(stage))?,
-                        target: if attempt.judgement.passed() { 1.0 } else { 0.0 },
+                        target: if attempt.run.passed() { 1.0 } else { 0.0 },
                     });
                 }
                 // The last example is that of the whole chain.
-                contest.add(attempt.judgement.passed(), verdicts.len() - 1);
+                contest.add(attempt.run.passed(), verdicts.len() - 1);
             }
             contests.extend(contest.is_open().then_some(contest));
         }
-        let pools = labelled_inputs(judge, &problems, key);
+        let pools = labelled_inputs(executor, &problems, key);
         let mut attacks = Vec::new();
         // Which inputs break the chain under attack is known by running it.
         let tests: Vec<Vec<Test>> = pools
@@ -186,17 +113,17 @@ impl DiscriminatorData {
                 tests,
             })
             .collect();
-        for (((problem, tries), pool), judgement) in problems
+        for (((problem, tries), pool), run) in problems
             .iter()
             .zip(&attempts)
             .zip(&pools)
-            .zip(judge.run(&cases))
+            .zip(executor.run(&cases))
         {
             let blind = key.with_name(&problem.id).uniform(0) < config.game.blind_share;
-            let passes = judgement.passes();
+            let passes = |i: usize| run.results.get(i) == Some(&TestResult::Passed);
             let mut order: Vec<usize> = (0..pool.len()).collect();
             // Stable: kills first for a visible chain, else in drawn order.
-            order.sort_by_key(|&i| !blind && passes.get(i).copied().unwrap_or(false));
+            order.sort_by_key(|&i| !blind && passes(i));
             let chain = (!blind).then(|| &tries[0].chain);
             attacks.extend(attack_example(
                 config,
@@ -208,12 +135,12 @@ impl DiscriminatorData {
         }
         // Far more problems, without chains of the generator: what a test looks like, and what is worth trying.
         let more = source.problems(
-            judge.sandbox(),
+            executor.sandbox(),
             Purpose::DiscriminatorWarmup,
             count as u64,
             config.warmup.attack_problems,
         )?;
-        for (problem, pool) in more.iter().zip(labelled_inputs(judge, &more, key)) {
+        for (problem, pool) in more.iter().zip(labelled_inputs(executor, &more, key)) {
             let blind = key.with_name(&problem.id).uniform(0) < config.game.blind_share;
             let chain = (!blind).then(|| reference_chain(problem, stages));
             attacks.extend(attack_example(
@@ -334,7 +261,11 @@ fn reference_chain(problem: &Problem, stages: &[Stage]) -> Chain {
 
 /// Random inputs drawn for each problem, of which those are kept that are no gold input and that validator and reference
 /// accept, with the reference's answers.
-fn labelled_inputs(judge: &Judge, problems: &[Problem], key: DrawKey) -> Vec<Vec<PooledAttack>> {
+fn labelled_inputs(
+    executor: &Executor,
+    problems: &[Problem],
+    key: DrawKey,
+) -> Vec<Vec<PooledAttack>> {
     const DRAWN: usize = 16;
     let drawn: Vec<Vec<Result<ParsedAttack, String>>> = problems
         .iter()
@@ -356,53 +287,9 @@ fn labelled_inputs(judge: &Judge, problems: &[Problem], key: DrawKey) -> Vec<Vec
         .zip(&drawn)
         .map(|(problem, drawn)| (problem, &drawn[..]))
         .collect();
-    judge
+    executor
         .check_attacks(&sets)
         .into_iter()
         .map(|checked| pool_attacks(&[checked]))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::model::Tokenizer;
-    use crate::model::tokenizer::EMBEDDED;
-    use crate::problems::compose::{Composer, Pool};
-    use crate::prompts::Prompts;
-
-    use super::*;
-
-    #[test]
-    fn a_header_in_the_opening_changes_no_token_of_the_text() {
-        let tokenizer = Tokenizer::from_json(EMBEDDED).unwrap();
-        let encoder = PromptEncoder::new(tokenizer, Prompts::plain()).unwrap();
-        let composer = Composer::new(0);
-        let mut headers = 0;
-        for index in 0..60 {
-            let problem = composer.draft(Pool::Train, index).problem;
-            let header = encoder.problem_code_opening(&problem).unwrap().header;
-            headers += usize::from(problem.trace[4].starts_with(&header) && !header.is_empty());
-            let mut plain = encoder.problem_prompt(&problem).unwrap();
-            for stage in Stage::ALL {
-                plain.extend(encoder.stage_opening(stage, false));
-                let text = &problem.trace[stage.index()];
-                plain.extend(encoder.encode_completion(text).unwrap());
-            }
-            let example = trace_example(&encoder, &problem, &Stage::ALL).unwrap();
-            assert_eq!(example.tokens, plain, "{}", problem.id);
-        }
-        assert!(headers > 30, "{headers} of 60 problems show a signature");
-    }
-
-    #[test]
-    fn the_learning_rate_rises_then_falls_to_its_floor() {
-        let at = |step| learning_rate(1.0, 0.1, 10, step, 110);
-        assert!(
-            (at(0) - 0.1).abs() < 1e-12
-                && (at(9) - 1.0).abs() < 1e-12
-                && (at(10) - 1.0).abs() < 1e-12
-        );
-        assert!((at(60) - 0.55).abs() < 1e-12 && (at(110) - 0.1).abs() < 1e-12);
-        assert!((10..110).all(|s| at(s + 1) < at(s)));
-    }
 }

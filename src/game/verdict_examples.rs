@@ -3,51 +3,43 @@
 use std::collections::{HashSet, VecDeque};
 
 use crate::encoding::{EncodingError, PromptEncoder};
-use crate::rewards::verdict_target;
-use crate::rollout::{Trainable, VerdictExample};
+use crate::results::verdict_target;
+use crate::rollout::VerdictExample;
 use crate::stage::Stage;
 
-use super::play::Round;
-use super::scoring::ScoredRound;
+use super::advantage::AdvantagedProblem;
 
 /// Examples a problem and step, of whole chains and again of chains that end at the trained stage: enough to follow the
 /// generator, a fraction of the cost of its own update.
 const EXAMPLES_PER_PROBLEM: usize = 2;
 
 /// The examples of one problem: right and wrong in turn, so that what tells them apart weighs as much as how hard the
-/// problem is. `prompts` holds, for each rollout, the prompt of the chain up to its trained stage.
+/// problem is.
 pub(super) fn examples(
-    round: &Round,
-    scored: &ScoredRound,
-    prompts: &[Vec<u32>],
+    played: &AdvantagedProblem,
     encoder: &PromptEncoder,
 ) -> Result<Vec<VerdictExample>, EncodingError> {
     let example = |stage, prompt_tokens, target| VerdictExample {
-        problem: round.problem.id.clone(),
+        problem: played.problem.id.clone(),
         stage,
         prompt_tokens,
         target,
     };
-    let prefixes = round
-        .rollouts
-        .iter()
-        .zip(&scored.verdict_targets)
-        .zip(prompts)
-        .filter(|((rollout, _), _)| !rollout.completion().truncated())
-        .filter_map(|((rollout, target), prompt)| {
-            Some(example(rollout.key.stage, prompt.clone(), (*target)?))
-        });
+    let prefixes = played.judged().filter_map(|(rollout, verdict, target)| {
+        Some(example(rollout.key.stage, verdict.tokens.clone(), target?))
+    });
     let mut chosen = balanced(prefixes);
     // At the last stage the chains above are whole.
-    if round
+    let is_prefix = |stage: Stage| stage != Stage::Code;
+    if played
         .rollouts
         .iter()
-        .any(|rollout| rollout.key.stage != Stage::Code)
+        .any(|r| is_prefix(r.rollout.key.stage))
     {
-        let mut whole = Vec::with_capacity(round.candidates.len());
-        for candidate in round.candidates.iter().filter(|c| !c.chain.truncated()) {
-            if let Some(target) = verdict_target(&[candidate.trial()]) {
-                let prompt = encoder.verdict_prompt(&round.problem, &candidate.chain)?;
+        let mut whole = Vec::with_capacity(played.candidates.len());
+        for (candidate, result) in played.candidates.iter().zip(&played.results) {
+            if let Some(target) = verdict_target(std::slice::from_ref(result)) {
+                let prompt = encoder.verdict_prompt(&played.problem, &candidate.chain)?;
                 whole.push(example(Stage::Code, prompt, target));
             }
         }

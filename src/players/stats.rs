@@ -95,15 +95,14 @@ impl PlayerTotals {
         sum
     }
 
-    /// Takes note of scored work.
-    pub fn count(&mut self, rewards: impl IntoIterator<Item = f64>, wins: u64) {
+    /// Takes note of the rewards of a group.
+    pub fn count(&mut self, rewards: impl IntoIterator<Item = f64>) {
         let mut sum = 0.0;
         for reward in rewards {
             self.episodes += 1;
             sum += reward;
         }
         self.reward_sum += sum;
-        self.wins += wins;
     }
 
     /// Mean reward of an episode.
@@ -119,7 +118,7 @@ impl PlayerTotals {
 
 /// What is known of one player.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct PlayerStats {
     /// Its counters.
     #[serde(flatten)]
     pub totals: PlayerTotals,
@@ -134,7 +133,7 @@ pub struct Standing {
     pub verdicts: VerdictWindow,
 }
 
-impl Standing {
+impl PlayerStats {
     /// Whether a discriminator is so far ahead that it waits for the generator: both its kill rate and the share of its
     /// attacks that are valid as it wrote them are above `bound`. The bank counts what a repaired attack kills, but that
     /// is killed by the reference's answer and not by the discriminator's own.
@@ -147,48 +146,48 @@ impl Standing {
 
 /// What is known of each player.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Kept", into = "Kept")]
-pub struct Standings {
+#[serde(from = "SavedStats", into = "SavedStats")]
+pub struct AllPlayerStats {
     /// Generators by number.
-    pub generators: Vec<Standing>,
+    pub generators: Vec<PlayerStats>,
     /// Discriminators by number.
-    pub discriminators: Vec<Standing>,
+    pub discriminators: Vec<PlayerStats>,
 }
 
-/// The form of [`Standings`] in `trainer_state.json`: what is known of the one player of a role; of several their
+/// The form of [`AllPlayerStats`] in `trainer_state.json`: what is known of the one player of a role; of several their
 /// totals, and each by name.
 #[derive(Clone, Serialize, Deserialize)]
-struct Kept {
+struct SavedStats {
     validity: MovingAverage,
     bank_kill_rate: Option<f64>,
     verdicts: VerdictWindow,
     generator: PlayerTotals,
     discriminator: PlayerTotals,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    players: BTreeMap<String, Standing>,
+    players: BTreeMap<String, PlayerStats>,
 }
 
-impl Standings {
+impl AllPlayerStats {
     /// Of players that have done nothing yet.
     pub fn new(players: &Players) -> Self {
         Self {
-            generators: vec![Standing::default(); players.generators],
-            discriminators: vec![Standing::default(); players.discriminators],
+            generators: vec![PlayerStats::default(); players.generators],
+            discriminators: vec![PlayerStats::default(); players.discriminators],
         }
     }
 
     /// Updates of all players.
     pub fn updates(&self) -> u64 {
         let all = self.generators.iter().chain(&self.discriminators);
-        all.map(|standing| standing.totals.updates).sum()
+        all.map(|stats| stats.totals.updates).sum()
     }
 
     /// Every player with its name; none where there is one of each role.
-    fn named(&self) -> Vec<(String, &Standing)> {
+    fn named(&self) -> Vec<(String, &PlayerStats)> {
         if self.generators.len() + self.discriminators.len() == 2 {
             return Vec::new();
         }
-        let of = |role, standings: &'_ [Standing]| player_names(role, standings.len());
+        let of = |role, stats: &'_ [PlayerStats]| player_names(role, stats.len());
         let names = of(GENERATOR, &self.generators)
             .into_iter()
             .chain(of(DISCRIMINATOR, &self.discriminators));
@@ -199,8 +198,8 @@ impl Standings {
 
     /// What `metrics.json` says of the generators, the discriminators and, where a role has several, of each player.
     pub fn metrics(&self) -> (Json, Json, Option<Json>) {
-        let each = self.named().into_iter().map(|(name, standing)| {
-            let one = std::slice::from_ref(standing);
+        let each = self.named().into_iter().map(|(name, stats)| {
+            let one = std::slice::from_ref(stats);
             let json = match name.starts_with(GENERATOR) {
                 true => generator_json(one),
                 false => discriminator_json(one),
@@ -216,13 +215,13 @@ impl Standings {
     }
 }
 
-fn totals_of(standings: &[Standing]) -> PlayerTotals {
-    PlayerTotals::of(standings.iter().map(|standing| &standing.totals))
+fn totals_of(stats: &[PlayerStats]) -> PlayerTotals {
+    PlayerTotals::of(stats.iter().map(|stats| &stats.totals))
 }
 
 /// The mean of a figure over those players that have one.
-fn mean_of(standings: &[Standing], figure: impl Fn(&Standing) -> Option<f64>) -> Option<f64> {
-    let known: Vec<f64> = standings.iter().filter_map(figure).collect();
+fn mean_of(stats: &[PlayerStats], figure: impl Fn(&PlayerStats) -> Option<f64>) -> Option<f64> {
+    let known: Vec<f64> = stats.iter().filter_map(figure).collect();
     (!known.is_empty()).then(|| mean(&known))
 }
 
@@ -233,48 +232,48 @@ fn player_json(totals: &PlayerTotals) -> Json {
     })
 }
 
-fn generator_json(standings: &[Standing]) -> Json {
-    let totals = totals_of(standings);
+fn generator_json(stats: &[PlayerStats]) -> Json {
+    let totals = totals_of(stats);
     let mut json = player_json(&totals);
     json["pass_rate"] = json!(totals.win_rate());
     json
 }
 
-fn discriminator_json(standings: &[Standing]) -> Json {
-    let mut json = player_json(&totals_of(standings));
-    json["attack_validity"] = json!(mean_of(standings, |s| s.validity.get()));
-    json["kill_rate"] = json!(mean_of(standings, |s| s.bank_kill_rate));
-    json["verdict_auc"] = json!(mean_of(standings, |s| s.verdicts.auc()));
+fn discriminator_json(stats: &[PlayerStats]) -> Json {
+    let mut json = player_json(&totals_of(stats));
+    json["attack_validity"] = json!(mean_of(stats, |s| s.validity.get()));
+    json["kill_rate"] = json!(mean_of(stats, |s| s.bank_kill_rate));
+    json["verdict_auc"] = json!(mean_of(stats, |s| s.verdicts.auc()));
     json
 }
 
-impl From<Standings> for Kept {
-    fn from(standings: Standings) -> Self {
-        let players = standings.named().into_iter();
-        let players = players.map(|(name, standing)| (name, standing.clone()));
-        let only = match &standings.discriminators[..] {
+impl From<AllPlayerStats> for SavedStats {
+    fn from(stats: AllPlayerStats) -> Self {
+        let players = stats.named().into_iter();
+        let players = players.map(|(name, stats)| (name, stats.clone()));
+        let only = match &stats.discriminators[..] {
             [only] => only.clone(),
-            _ => Standing::default(),
+            _ => PlayerStats::default(),
         };
         Self {
             validity: only.validity,
             bank_kill_rate: only.bank_kill_rate,
             verdicts: only.verdicts,
-            generator: totals_of(&standings.generators),
-            discriminator: totals_of(&standings.discriminators),
+            generator: totals_of(&stats.generators),
+            discriminator: totals_of(&stats.discriminators),
             players: players.collect(),
         }
     }
 }
 
-impl From<Kept> for Standings {
-    fn from(kept: Kept) -> Self {
+impl From<SavedStats> for AllPlayerStats {
+    fn from(kept: SavedStats) -> Self {
         if kept.players.is_empty() {
-            let generator = Standing {
+            let generator = PlayerStats {
                 totals: kept.generator,
-                ..Standing::default()
+                ..PlayerStats::default()
             };
-            let discriminator = Standing {
+            let discriminator = PlayerStats {
                 totals: kept.discriminator,
                 validity: kept.validity,
                 bank_kill_rate: kept.bank_kill_rate,
@@ -290,10 +289,10 @@ impl From<Kept> for Standings {
             .players
             .into_iter()
             .partition(|(name, _)| name.starts_with(GENERATOR));
-        let standings = |named: Vec<(String, Standing)>| named.into_iter().map(|(_, s)| s);
+        let unnamed = |named: Vec<(String, PlayerStats)>| named.into_iter().map(|(_, s)| s);
         Self {
-            generators: standings(generators).collect(),
-            discriminators: standings(discriminators).collect(),
+            generators: unnamed(generators).collect(),
+            discriminators: unnamed(discriminators).collect(),
         }
     }
 }
@@ -305,14 +304,14 @@ mod tests {
     #[test]
     fn a_discriminator_is_ahead_only_by_attacks_of_its_own() {
         let ahead = |kills: Option<f64>, valid: Option<f64>| {
-            let mut standing = Standing {
+            let mut stats = PlayerStats {
                 bank_kill_rate: kills,
-                ..Standing::default()
+                ..PlayerStats::default()
             };
             if let Some(valid) = valid {
-                standing.validity.update(valid);
+                stats.validity.update(valid);
             }
-            standing.is_ahead(0.95)
+            stats.is_ahead(0.95)
         };
         assert!(ahead(Some(0.97), Some(0.96)));
         assert!(!ahead(Some(0.97), Some(0.03)), "repaired");

@@ -1,68 +1,16 @@
-//! The judge: runs candidates, references and attacks in the sandbox and reports what happened, without scoring it.
+//! Runs candidates, references and attacks in the sandbox and says what each test said, without scoring it.
 //!
 //! Equal work is executed once: members of a group often write the same code.
 
 use std::collections::HashMap;
 
-use gauntlet_sandbox::{
-    CheckJob, ExecuteJob, Fault, Limits, Mode, Outcome, Program, Report, Sandbox, Test, TimeLimit,
-    Value,
-};
+use gauntlet_sandbox::{CheckJob, ExecuteJob, Limits, Mode, Program, Sandbox, Test, Value};
 
+use crate::attacks::{Evidence, check_attacks, novel_attacks};
 use crate::problems::Problem;
 use crate::problems::schema::VALIDATOR;
-use crate::rewards::{Evidence, Trial, check_attacks, novel_attacks};
-use crate::rollout::{CheckedAttack, Mask, ParsedAttack};
-
-/// What became of a piece of code on a list of tests.
-#[derive(Clone, Debug)]
-pub enum Judgement {
-    /// The completion held no code.
-    NoCode,
-    /// Executed: one outcome a test.
-    Ran(Report),
-    /// The host failed or the wall clock struck: no statement about the code.
-    Masked(Mask),
-}
-
-impl Judgement {
-    /// Code that met no test.
-    fn untested() -> Self {
-        Judgement::Ran(Report {
-            outcome: Outcome::Passed,
-            tests: Vec::new(),
-            fuel: None,
-            wall_ms: 0.0,
-        })
-    }
-
-    /// Whether every test passed.
-    pub fn passed(&self) -> bool {
-        matches!(self, Judgement::Ran(report) if report.outcome.passed())
-    }
-
-    /// Whether it ran and a test failed. No code fails nothing.
-    pub fn failed(&self) -> bool {
-        matches!(self, Judgement::Ran(report) if !report.outcome.passed())
-    }
-
-    /// Whether each test passed; empty when nothing ran.
-    pub fn passes(&self) -> Vec<bool> {
-        match self {
-            Judgement::Ran(report) => report.tests.iter().map(|t| t.outcome.passed()).collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    /// A word for logs: the outcome's name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Judgement::NoCode => "NoCode",
-            Judgement::Ran(report) => report.outcome.name(),
-            Judgement::Masked(_) => "Masked",
-        }
-    }
-}
+use crate::results::TestRun;
+use crate::rollout::{CheckedAttack, ParsedAttack};
 
 /// One piece of code and the tests it is to meet.
 #[derive(Clone, Copy, Debug)]
@@ -77,13 +25,13 @@ pub struct Case<'a> {
 
 /// The sandbox with the limits of this run.
 #[derive(Clone)]
-pub struct Judge {
+pub struct Executor {
     sandbox: Sandbox,
     limits: Limits,
 }
 
-impl Judge {
-    /// A judge that applies `limits` to every call.
+impl Executor {
+    /// An executor that applies `limits` to every call.
     pub fn new(sandbox: Sandbox, limits: Limits) -> Self {
         Self { sandbox, limits }
     }
@@ -99,10 +47,10 @@ impl Judge {
     }
 
     /// Runs every case, equal ones once, side by side; results in the order of `cases`.
-    pub fn run(&self, cases: &[Case]) -> Vec<Judgement> {
+    pub fn run(&self, cases: &[Case]) -> Vec<TestRun> {
         let mut jobs: Vec<CheckJob> = Vec::new();
         let mut seen: HashMap<(&str, &str, *const Test), usize> = HashMap::new();
-        let slots: Vec<Option<usize>> = cases
+        let of_case: Vec<Option<usize>> = cases
             .iter()
             .map(|case| {
                 let code = case.code?;
@@ -116,19 +64,18 @@ impl Judge {
                 }))
             })
             .collect();
-        let judged: Vec<Judgement> = self
-            .sandbox
-            .check_many(jobs)
-            .into_iter()
-            .map(judgement)
+        let counts: Vec<usize> = jobs.iter().map(|job| job.tests.len()).collect();
+        let reports = self.sandbox.check_many(jobs).into_iter().zip(counts);
+        let runs: Vec<TestRun> = reports
+            .map(|(report, tests)| TestRun::new(report, tests))
             .collect();
         cases
             .iter()
-            .zip(slots)
-            .map(|(case, slot)| match slot {
-                Some(i) => judged[i].clone(),
-                None if case.code.is_none() => Judgement::NoCode,
-                None => Judgement::untested(),
+            .zip(of_case)
+            .map(|(case, job)| match job {
+                Some(job) => runs[job].clone(),
+                None if case.code.is_none() => TestRun::without_code(case.tests.len()),
+                None => TestRun::untested(),
             })
             .collect()
     }
@@ -146,7 +93,7 @@ impl Judge {
         }
     }
 
-    /// Judges the attacks of several sets by their problem's validator and reference. The reference runs in two
+    /// Checks the attacks of several sets by their problem's validator and reference. The reference runs in two
     /// interpreters, in different orders, and must answer alike.
     pub fn check_attacks(
         &self,
@@ -156,7 +103,7 @@ impl Judge {
         let mut problems: Vec<(&Problem, Vec<Vec<Value>>)> = Vec::new();
         let mut novel: Vec<(usize, Vec<usize>)> = Vec::with_capacity(sets.len());
         for (problem, attacks) in sets {
-            let place = problems
+            let at = problems
                 .iter()
                 .position(|(p, _)| p.id == problem.id)
                 .unwrap_or_else(|| {
@@ -165,20 +112,23 @@ impl Judge {
                 });
             let lines = novel_attacks(attacks, &problem.tests);
             for attack in lines.iter().filter_map(|&line| attacks[line].as_ref().ok()) {
-                if !problems[place].1.contains(&attack.args) {
-                    problems[place].1.push(attack.args.clone());
+                if !problems[at].1.contains(&attack.args) {
+                    problems[at].1.push(attack.args.clone());
                 }
             }
-            novel.push((place, lines));
+            novel.push((at, lines));
         }
         let evidence = self.evidence(&problems);
         sets.iter()
             .zip(&novel)
-            .map(|((problem, attacks), (place, lines))| {
+            .map(|((problem, attacks), (problem_at, lines))| {
                 let found = |line: &usize| {
                     let args = &attacks[*line].as_ref().expect("novel lines parse").args;
-                    let at = problems[*place].1.iter().position(|input| input == args);
-                    evidence[*place][at.expect("every novel input is listed")].clone()
+                    let at = problems[*problem_at]
+                        .1
+                        .iter()
+                        .position(|input| input == args);
+                    evidence[*problem_at][at.expect("every novel input is listed")].clone()
                 };
                 let evidence: Vec<Evidence> = lines.iter().map(found).collect();
                 check_attacks(attacks, lines, &evidence, &problem.comparison)
@@ -224,46 +174,5 @@ impl Judge {
                 _ => vec![Evidence::HostFault; inputs.len()],
             })
             .collect()
-    }
-}
-
-/// The row of the matrix that a candidate's judgements make: gold tests, pooled attacks, replayed kills.
-pub fn trial(gold: &Judgement, attacks: &Judgement, replays: &Judgement) -> Result<Trial, Mask> {
-    let mut rows: [Vec<Outcome>; 3] = Default::default();
-    for (row, judgement) in rows.iter_mut().zip([gold, attacks, replays]) {
-        match judgement {
-            Judgement::Masked(mask) => return Err(*mask),
-            // Fails every test; how many there were is not kept.
-            Judgement::NoCode => return Ok(Trial::without_code(1, 0, 0)),
-            Judgement::Ran(report) => {
-                *row = report
-                    .tests
-                    .iter()
-                    .map(|test| test.outcome.clone())
-                    .collect()
-            }
-        }
-    }
-    Ok(Trial::new(&rows[0], &rows[1], &rows[2]))
-}
-
-fn judgement(result: Result<Report, Fault>) -> Judgement {
-    match result {
-        Err(_) => Judgement::Masked(Mask::HostFault),
-        Ok(report) => {
-            let wall = report.tests.iter().any(|t| {
-                matches!(
-                    t.outcome,
-                    Outcome::Timeout {
-                        limit: TimeLimit::Wall
-                    }
-                )
-            });
-            if wall {
-                Judgement::Masked(Mask::WallClock)
-            } else {
-                Judgement::Ran(report)
-            }
-        }
     }
 }

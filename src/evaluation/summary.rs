@@ -5,11 +5,22 @@ use serde_json::{Value as Json, json};
 
 use crate::checkpoint::table::aligned_table;
 use crate::checkpoint::{DISCRIMINATOR, GENERATOR, player_names};
-use crate::evaluation::PoolScore;
-use crate::evaluation::attacks::AttackQuality;
 use crate::metrics::Interval;
+use crate::players::Pair;
 
-use super::players::Pair;
+use super::PoolScore;
+use super::attacks::AttackQuality;
+
+/// Means over the steps of one stage, for the table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageMeans {
+    /// Mean rewards of the generator, step by step.
+    pub generator_reward: Vec<f64>,
+    /// The same of the discriminator.
+    pub discriminator_reward: Vec<f64>,
+    /// Share of attack lines that were playable, step by step.
+    pub validity: Vec<f64>,
+}
 
 /// One row: after warm-up, or after a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,16 +101,16 @@ pub(super) fn highest(values: &[f64]) -> usize {
     best
 }
 
-/// One line of the closing measurements.
+/// One line of what is measured once, at the end.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ClosingRow {
+pub struct FinalRow {
     /// What was measured.
     pub label: String,
     /// For each pool that it was measured on, the share of problems passed with its 95 % interval.
     pub pools: Vec<(String, Interval)>,
 }
 
-impl ClosingRow {
+impl FinalRow {
     pub(super) fn new(label: &str) -> Self {
         Self {
             label: label.to_owned(),
@@ -118,7 +129,7 @@ pub struct Summary {
     /// In order.
     pub rows: Vec<StageRow>,
     /// What was measured once, after everything.
-    pub closing: Vec<ClosingRow>,
+    pub closing: Vec<FinalRow>,
 }
 
 impl Summary {
@@ -167,8 +178,8 @@ impl Summary {
         aligned_table(&lines)
     }
 
-    /// The closing measurements as text: shares in percent with their 95 % intervals; empty without any.
-    pub fn closing_table(&self) -> String {
+    /// The measurements at the end as text: shares in percent with their 95 % intervals; empty without any.
+    pub fn final_table(&self) -> String {
         let mut names: Vec<&str> = Vec::new();
         for (name, _) in self.closing.iter().flat_map(|row| &row.pools) {
             if !names.contains(&name.as_str()) {
@@ -243,7 +254,7 @@ mod tests {
 
     #[test]
     fn closing_shares_come_with_their_intervals() {
-        let mut closing = vec![ClosingRow::new("pass@1"), ClosingRow::new("best of 8")];
+        let mut closing = vec![FinalRow::new("pass@1"), FinalRow::new("best of 8")];
         let interval = Interval {
             mean: 0.5,
             low: 0.375,
@@ -256,7 +267,7 @@ mod tests {
             rows: Vec::new(),
             closing,
         }
-        .closing_table();
+        .final_table();
         let lines: Vec<&str> = table.lines().collect();
         assert!(
             lines[1].ends_with("50.0 [37.5, 62.5]") && lines[2].ends_with("-"),

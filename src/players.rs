@@ -1,6 +1,6 @@
-//! The players with their optimizers and anchors: made fresh, or out of a checkpoint's state.
+//! The players: policies with their optimizers, their KL references and what is known of them.
 
-use std::sync::Arc;
+mod stats;
 
 use serde_json::Value as Json;
 use tch::{Kind, Tensor};
@@ -10,14 +10,12 @@ use crate::checkpoint::{
 };
 use crate::config::{Config, Model};
 use crate::discriminator::Discriminator;
-use crate::encoding::PromptEncoder;
 use crate::generator::Generator;
 use crate::model::rollouts::Rollouts;
-use crate::model::sampling::DrawKey;
 use crate::model::{ModelConfig, Transformer};
 use crate::optimizer::{AdamW, AdamWOptions, AdamWState, Muon, OptimizerError};
 
-use super::base::{Base, Ground, rollouts};
+pub use stats::{AllPlayerStats, MovingAverage, PlayerStats, PlayerTotals, VerdictWindow};
 
 /// What generators and discriminators have in common.
 pub trait Policy {
@@ -36,7 +34,7 @@ pub struct Player<P> {
     /// Its optimizer.
     pub optimizer: AdamW,
     /// The frozen copy that the KL term holds it near, once the game has begun.
-    pub anchor: Option<Transformer>,
+    pub reference: Option<Transformer>,
 }
 
 /// All players: of each role one or several.
@@ -163,8 +161,13 @@ impl<P: Policy> Player<P> {
         Self {
             optimizer: AdamW::new(&policy.trained(), options),
             policy,
-            anchor: None,
+            reference: None,
         }
+    }
+
+    /// What the KL term holds it near: before the game it is its own reference.
+    pub fn reference(&self) -> &Transformer {
+        self.reference.as_ref().unwrap_or(self.policy.model())
     }
 
     /// Takes over saved moments.
@@ -202,20 +205,6 @@ impl<P: Policy> Player<P> {
 }
 
 impl Roster {
-    /// Given models with optimizers that remember nothing.
-    pub fn new(
-        config: &Config,
-        generators: Vec<Generator>,
-        discriminators: Vec<Discriminator>,
-        base: Option<&Base>,
-    ) -> Self {
-        Self {
-            generators: seated(config, generators),
-            discriminators: seated(config, discriminators),
-            lora_config: base.and_then(Base::lora_json),
-        }
-    }
-
     /// The generators as they write.
     pub fn generators(&self) -> Vec<&Generator> {
         self.generators
@@ -243,7 +232,7 @@ impl Roster {
     }
 
     /// All players go from warm-up to the game: with moments at zero, for what the warm-up's gradients were says nothing
-    /// about the game's; anchored to the players of `warm`, or to what they are now.
+    /// about the game's; held near the players of `warm`, or near what they are now.
     pub fn enter_game(&mut self, options: AdamWOptions, warm: Option<&Roster>) {
         enter(&mut self.generators, options, warm.map(|w| &w.generators));
         let warm = warm.map(|w| &w.discriminators);
@@ -258,66 +247,9 @@ fn enter<P: Policy>(
 ) {
     for (number, player) in players.iter_mut().enumerate() {
         let warm = warm.map_or(&player.policy, |warm| &warm[number].policy);
-        player.anchor = Some(warm.model().frozen_copy());
+        player.reference = Some(warm.model().frozen_copy());
         player.optimizer = AdamW::new(&player.policy.trained(), options);
     }
-}
-
-/// Freshly drawn generators; the same seed gives the same weights.
-pub fn fresh_generators(
-    config: &Config,
-    encoder: &Arc<PromptEncoder>,
-    ground: Ground,
-) -> Vec<Generator> {
-    let model = config.generator_model();
-    (0..config.players.generators)
-        .map(|number| draw(config, &model, (GENERATOR, number), encoder, ground))
-        .map(|model| Generator::new(model, Arc::clone(encoder)))
-        .collect()
-}
-
-/// Freshly drawn discriminators.
-pub fn fresh_discriminators(
-    config: &Config,
-    encoder: &Arc<PromptEncoder>,
-    ground: Ground,
-) -> Vec<Discriminator> {
-    let model = config.discriminator_model();
-    (0..config.players.discriminators)
-        .map(|number| draw(config, &model, (DISCRIMINATOR, number), encoder, ground))
-        .map(|model| Discriminator::new(model, Arc::clone(encoder)))
-        .collect()
-}
-
-/// The weights that the player of a role and number begins with.
-fn draw(
-    config: &Config,
-    model: &Model,
-    (role, number): (&str, usize),
-    encoder: &Arc<PromptEncoder>,
-    (device, base): Ground,
-) -> Transformer {
-    // The first begins as the only one of a role does.
-    let name = match number {
-        0 => role.to_owned(),
-        _ => format!("{role}_{number}"),
-    };
-    if let Some(base) = base {
-        return base.fresh(config, &name);
-    }
-    // LibTorch takes a signed seed.
-    let seed = DrawKey::new(config.run.seed).with_name(&name).value() >> 1;
-    let shape = model_config(model, encoder.tokenizer().vocab_size());
-    Transformer::init(&shape, model.initializer_range, seed, device)
-}
-
-/// Policies as players, which decode with what the configuration names.
-fn seated<P: Policy>(config: &Config, policies: Vec<P>) -> Vec<Player<P>> {
-    let seat = |mut policy: P| {
-        *policy.rollouts() = rollouts(config, policy.model());
-        Player::new(policy, warmup_options(config))
-    };
-    policies.into_iter().map(seat).collect()
 }
 
 fn player_state(

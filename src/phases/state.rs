@@ -5,11 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::files::LogLines;
-use super::game::StageMeans;
-use super::standing::Standings;
-use super::summary::StageRow;
 use crate::config::{Config, Players};
+use crate::evaluation::{StageMeans, StageRow};
+use crate::metrics::LogLines;
+use crate::players::AllPlayerStats;
 use crate::stage::Stage;
 
 /// Version of `trainer_state.json`.
@@ -71,7 +70,7 @@ pub struct TrainerState {
     pub sampled_rounds: u64,
     /// What is known of each player.
     #[serde(flatten)]
-    pub standings: Standings,
+    pub stats: AllPlayerStats,
     /// Best validation pass@1 so far and the step it was reached at.
     pub best_score: Option<(f64, u64)>,
     /// The warm models, which anchor the KL term.
@@ -81,24 +80,24 @@ pub struct TrainerState {
     pub validated: Option<(u64, f64)>,
     /// What the table and the metrics of later checkpoints are made of.
     #[serde(default)]
-    pub(super) progress: Progress,
+    pub progress: Progress,
     /// The user's own notes.
     pub tags: BTreeMap<String, String>,
 }
 
 /// What a run has measured so far, so that a resumed one ends with the same table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Progress {
+pub struct Progress {
     /// Rows of the table.
-    pub(super) rows: Vec<StageRow>,
+    pub rows: Vec<StageRow>,
     /// Of the stage in progress.
-    pub(super) means: StageMeans,
+    pub means: StageMeans,
     /// The newest validation of whole pools, as metrics.json has it.
-    pub(super) validation: serde_json::Value,
+    pub validation: serde_json::Value,
     /// Lengths of the logs.
-    pub(super) logs: LogLines,
+    pub logs: LogLines,
     /// Seconds that were trained.
-    pub(super) seconds: f64,
+    pub seconds: f64,
 }
 
 impl TrainerState {
@@ -136,7 +135,7 @@ impl TrainerState {
             seed,
             problems_seen: 0,
             sampled_rounds: 0,
-            standings: Standings::new(players),
+            stats: AllPlayerStats::new(players),
             best_score: None,
             reference: None,
             validated: None,
@@ -160,17 +159,15 @@ mod tests {
             let tags = BTreeMap::from([("note".into(), "x".into())]);
             let mut state = TrainerState::new(7, &players, tags);
             state.phase = Phase::Game(Stage::Pseudocode);
-            let standings = &mut state.standings;
-            for (i, theirs) in standings.discriminators.iter_mut().enumerate() {
+            let stats = &mut state.stats;
+            for (i, theirs) in stats.discriminators.iter_mut().enumerate() {
                 theirs.validity.update(0.1);
                 theirs.validity.update(0.7 / (i + 1) as f64);
                 theirs
                     .verdicts
                     .push(vec![(0.123_456_78, true), (1e-7, false)]);
             }
-            standings.generators[players.generators - 1]
-                .totals
-                .reward_sum = 0.1 + 0.2;
+            stats.generators[players.generators - 1].totals.reward_sum = 0.1 + 0.2;
             state.best_score = Some((1.0 / 3.0, 12));
             let json = serde_json::to_value(&state).unwrap();
             let read = serde_json::from_str::<TrainerState>(&json.to_string()).unwrap();
