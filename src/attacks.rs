@@ -20,7 +20,7 @@ pub fn novel_attacks(attacks: &[Result<ParsedAttack, String>], gold: &[Test]) ->
 }
 
 /// Equal as Python has it, so that `(1,)`, `(True,)` and `(1.0,)` are one attack and not three.
-fn same_args(a: &[Value], b: &[Value]) -> bool {
+pub fn same_args(a: &[Value], b: &[Value]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b))
 }
 

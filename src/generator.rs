@@ -107,7 +107,7 @@ impl Generator {
         stages: &[Stage],
         sampling: &Sampling,
     ) -> Result<Vec<Chain>, EncodingError> {
-        self.write_aloud(starts, stages, sampling, &mut |_, _| {})
+        self.write_streaming(starts, stages, sampling, &mut |_, _| {})
     }
 
     /// The same, and a chain that was cut short is drawn again, each time with another key, until `draws` were made of it.
@@ -148,7 +148,7 @@ impl Generator {
 
     /// The same as `write`, and tells `on_token` of every sampled token with the index of its start: at once where the
     /// decoder is a fused one, else when all are written.
-    pub fn write_aloud(
+    pub fn write_streaming(
         &self,
         starts: &[ChainStart],
         stages: &[Stage],

@@ -9,6 +9,9 @@ use gauntlet_sandbox::{Expected, Test, Value};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::attacks::same_args;
+use crate::rng::DrawKey;
+
 /// An attack and the candidate it killed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,19 +110,17 @@ impl MistakeBook {
     }
 
     /// At most `limit` past kills of a problem, to be run against its candidates. Which ones is drawn by `key`: the same
-    /// key and book give the same tests.
-    pub fn replay(&self, problem: &str, limit: usize, key: u64) -> Vec<Test> {
-        let mut drawn: Vec<(blake3::Hash, usize, &Mistake)> = self
+    /// key and book give the same tests, oldest first.
+    pub fn replay(&self, problem: &str, limit: usize, key: DrawKey) -> Vec<Test> {
+        let mut drawn: Vec<(u64, usize, &Mistake)> = self
             .of(problem)
             .enumerate()
             .map(|(place, mistake)| {
-                let mut hasher = blake3::Hasher::new();
-                hasher.update(&key.to_le_bytes());
-                hasher.update(Value::Tuple(mistake.args.clone()).to_literal().as_bytes());
-                (hasher.finalize(), place, mistake)
+                let input = Value::Tuple(mistake.args.clone()).to_literal();
+                (key.with_name(&input).value(), place, mistake)
             })
             .collect();
-        drawn.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
+        drawn.sort_unstable_by_key(|&(draw, place, _)| (draw, place));
         drawn.truncate(limit);
         drawn.sort_by_key(|&(_, place, _)| place);
         let test = |(_, _, mistake): (_, _, &Mistake)| Test {
@@ -128,17 +129,6 @@ impl MistakeBook {
             tags: Vec::new(),
         };
         drawn.into_iter().map(test).collect()
-    }
-
-    /// Code that was killed on a problem, each once, oldest first: a frozen bank of plausible bugs.
-    pub fn killed<'a>(&'a self, problem: &'a str) -> Vec<&'a str> {
-        let mut codes: Vec<&str> = Vec::new();
-        for mistake in self.of(problem) {
-            if !codes.contains(&mistake.killed.as_str()) {
-                codes.push(&mistake.killed);
-            }
-        }
-        codes
     }
 
     /// The book as JSONL.
@@ -159,13 +149,6 @@ impl MistakeBook {
         }
         Ok(())
     }
-}
-
-fn same_args(a: &[Value], b: &[Value]) -> bool {
-    a.len() == b.len()
-        && a.iter()
-            .zip(b)
-            .all(|(a, b)| a.py_eq(b) || a.to_literal() == b.to_literal())
 }
 
 #[cfg(test)]
@@ -228,17 +211,20 @@ mod tests {
     #[test]
     fn a_replay_repeats_by_its_key_and_differs_between_keys() {
         let book = book(30);
-        let replay = book.replay("a", 8, 7);
+        let replay = book.replay("a", 8, DrawKey::new(7));
         assert_eq!(replay.len(), 8);
-        assert_eq!(replay, book.replay("a", 8, 7));
-        assert!((0..5).any(|key| book.replay("a", 8, key) != replay));
+        assert_eq!(replay, book.replay("a", 8, DrawKey::new(7)));
+        assert!((0..5).any(|key| book.replay("a", 8, DrawKey::new(key)) != replay));
         let seen: std::collections::BTreeSet<String> = (0..40)
-            .flat_map(|key| book.replay("a", 8, key))
+            .flat_map(|key| book.replay("a", 8, DrawKey::new(key)))
             .map(|test| test.args[0].to_literal())
             .collect();
         assert_eq!(seen.len(), 30, "every mistake comes back sooner or later");
-        assert_eq!(book.replay("a", 99, 0).len(), 30);
-        assert!(book.replay("a", 0, 0).is_empty() && book.replay("b", 8, 0).is_empty());
+        assert_eq!(book.replay("a", 99, DrawKey::new(0)).len(), 30);
+        assert!(
+            book.replay("a", 0, DrawKey::new(0)).is_empty()
+                && book.replay("b", 8, DrawKey::new(0)).is_empty()
+        );
     }
 
     #[test]
@@ -251,7 +237,10 @@ mod tests {
         read.read_jsonl(&text).unwrap();
         assert_eq!(read, book);
         assert_eq!(read.to_jsonl(), text);
-        assert_eq!(read.replay("a", 3, 1), book.replay("a", 3, 1));
+        assert_eq!(
+            read.replay("a", 3, DrawKey::new(1)),
+            book.replay("a", 3, DrawKey::new(1))
+        );
     }
 
     #[test]
@@ -261,18 +250,5 @@ mod tests {
             let error = MistakeBook::default().read_jsonl(&text).unwrap_err();
             assert_eq!(error.to_string(), "mistake book, line 3", "{broken}");
         }
-    }
-
-    #[test]
-    fn killed_code_is_listed_once() {
-        let mut book = book(2);
-        book.record(Mistake {
-            args: vec![Value::None],
-            ..mistake("a", "1", 3)
-        });
-        assert_eq!(
-            book.killed("a"),
-            ["def f(x): return 0", "def f(x): return 1"]
-        );
     }
 }

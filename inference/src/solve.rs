@@ -94,7 +94,7 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
             }
         };
         let mut written = generator
-            .write_aloud(&starts, &[stage], &sampling, &mut on_token)?
+            .write_streaming(&starts, &[stage], &sampling, &mut on_token)?
             .into_iter();
         if let Some(live) = live {
             live.end();

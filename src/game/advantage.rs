@@ -99,10 +99,10 @@ impl AdvantagedProblem {
 
     /// The first work of either player, for reading.
     pub(super) fn samples(&self) -> Vec<SampleRecord> {
-        let generator = self
-            .rollouts
-            .first()
-            .map(|first| SampleRecord::generator(first, self.first_outcomes.clone()));
+        let generator = self.rollouts.first().map(|first| {
+            let verdict = self.verdicts.first().map(|verdict| verdict.probability);
+            SampleRecord::generator(first, verdict, self.first_outcomes.clone())
+        });
         let set = self.sets.first().zip(self.checked.first());
         let discriminator = set.map(|(first, checked)| {
             let chain = first

@@ -95,7 +95,7 @@ pub(super) fn meet(
     rules: &Rules,
     scene: &Scene,
 ) -> Vec<Attacked> {
-    let replay_key = scene.key.with(scene.step).value();
+    let replay_key = scene.key.with(scene.step);
     let replays: Vec<Vec<Test>> = executed
         .iter()
         .map(|one| {

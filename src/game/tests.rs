@@ -168,7 +168,7 @@ fn rewards(played: &AdvantagedProblem) -> Vec<Result<f64, Mask>> {
 
 fn model() -> Transformer {
     let config = Config::parse(
-        "model: {hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1, intermediate_size: 16}",
+        "model: {hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1, intermediate_size: 16}",
         "script.yaml".as_ref(),
         &[],
     )

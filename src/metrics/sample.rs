@@ -98,7 +98,11 @@ impl AttackRecord {
 
 impl SampleRecord {
     /// A rollout with the outcomes of its code. The texts are those of its first candidate, which goes on to the code.
-    pub fn generator(member: &Advantaged<Rollout>, outcomes: Vec<Outcome>) -> SampleRecord {
+    pub fn generator(
+        member: &Advantaged<Rollout>,
+        verdict: Option<f32>,
+        outcomes: Vec<Outcome>,
+    ) -> SampleRecord {
         let rollout = &member.rollout;
         let chain = rollout.candidates().first().unwrap_or(&rollout.chain);
         let completion = rollout.chain.get(rollout.key.stage);
@@ -110,6 +114,7 @@ impl SampleRecord {
         );
         record.stages = chain.texts();
         record.advantage = member.advantage;
+        record.verdict = verdict;
         record.outcomes = outcomes;
         record
     }
@@ -208,11 +213,15 @@ mod tests {
             reward: Ok(Reward::new([("gold", 0.5)])),
             advantage: Some(0.25),
         };
-        let json =
-            serde_json::to_value(SampleRecord::generator(&member, vec![Outcome::Passed])).unwrap();
+        let json = serde_json::to_value(SampleRecord::generator(
+            &member,
+            Some(0.75),
+            vec![Outcome::Passed],
+        ))
+        .unwrap();
         let expected = r#"{"step":3,"stage":1,"problem":"p","role":"generator","branch":0,"sample":1,"prompt_tokens":3,
             "stages":["think","","","","def f(): pass"],"completion_tokens":2,"finish_reason":"stop",
-            "outcomes":["Passed"],"reward":0.5,"reward_breakdown":{"gold":0.5},"advantage":0.25,"verdict":null,
+            "outcomes":["Passed"],"reward":0.5,"reward_breakdown":{"gold":0.5},"advantage":0.25,"verdict":0.75,
             "attacks":[]}"#;
         assert_eq!(
             json,
