@@ -24,8 +24,14 @@ pub fn run(places: &Places, keep_downloads: bool) -> Result<()> {
         shell::step("waiting for another set-up to end");
         lock.lock().context("cannot lock the cache folder")?;
     }
-    let libtorch = libtorch::provide(places, keep_downloads)?;
-    let runtime = sandbox_runtime::provide(places)?;
+    // The one waits for the network, the other for the processor.
+    let (libtorch, runtime) = std::thread::scope(|scope| {
+        let libtorch = scope.spawn(|| libtorch::provide(places, keep_downloads));
+        let runtime = sandbox_runtime::provide(places);
+        let libtorch = libtorch.join();
+        (libtorch.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), runtime)
+    });
+    let (libtorch, runtime) = (libtorch?, runtime?);
     let downloaded = match libtorch.downloaded {
         0 => "nothing downloaded".to_owned(),
         bytes => format!("{} downloaded", megabytes(bytes)),
