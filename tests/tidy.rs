@@ -15,6 +15,7 @@ const ORDER: [&[&str]; 6] = [
     PLAIN,
     // The models.
     &[
+        "algo",
         "model",
         "loss",
         "optimizer",
@@ -38,7 +39,6 @@ const PLAIN: &[&str] = &[
     "prompts",
     "metrics",
     "rewards",
-    "advantage",
     "batch",
     "mistake_book",
     "own_chains",

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::algo::Algorithm;
 use crate::encoding::PromptEncoder;
 use crate::judge::Judgement;
 use crate::metrics::{AttackRecord, PlayerReport, SampleRecord, StepReport};
@@ -126,8 +127,13 @@ impl Session<'_> {
             .iter()
             .map(|r| r.record_mistakes(&mut self.mistakes, step))
             .sum();
-        let generator = estimate_groups(scored.iter().map(|s| s.rollouts.clone()).collect());
+        let algorithm = Algorithm::from_config(&self.config.algorithm);
+        let generator = estimate_groups(
+            &algorithm,
+            scored.iter().map(|s| s.rollouts.clone()).collect(),
+        );
         let discriminator = estimate_groups(
+            &algorithm,
             scored
                 .iter()
                 .map(|s| s.sets.clone())
@@ -255,7 +261,7 @@ impl Session<'_> {
         };
         let options = PolicyOptions {
             temperature: self.config.sampling.temperature,
-            kl_beta: self.config.game.kl_beta,
+            kl_beta: self.config.algorithm.kl_beta,
             max_new_tokens: self.config.sampling.max_new_tokens[stage.index()],
             sequences: batch.all,
         };
@@ -304,7 +310,7 @@ impl Session<'_> {
         }
         let options = PolicyOptions {
             temperature: self.config.sampling.temperature,
-            kl_beta: game.kl_beta,
+            kl_beta: self.config.algorithm.kl_beta,
             max_new_tokens: self.config.sampling.attack_max_new_tokens,
             sequences: batch.all,
         };

@@ -1,6 +1,6 @@
 //! From a played round to rewards, advantages and what the losses read.
 
-use crate::advantage::{Group, estimate};
+use crate::algo::{Algorithm, BaselineState, Group};
 use crate::config::Config;
 use crate::metrics::PlayerReport;
 use crate::mistake_book::{Mistake, MistakeBook};
@@ -194,7 +194,7 @@ impl Batch {
 }
 
 /// Advantages of groups of one player, as training sequences.
-pub fn estimate_groups<R: Trainable>(groups: Vec<Vec<Scored<R>>>) -> Batch {
+pub fn estimate_groups<R: Trainable>(algorithm: &Algorithm, groups: Vec<Vec<Scored<R>>>) -> Batch {
     let all = groups.iter().map(Vec::len).sum();
     let rewards: Vec<Result<Reward, Mask>> = groups
         .iter()
@@ -205,10 +205,8 @@ pub fn estimate_groups<R: Trainable>(groups: Vec<Vec<Scored<R>>>) -> Batch {
     report.groups = groups.len();
     let mut sequences = Vec::new();
     let mut advantages = Vec::new();
-    for group in groups {
-        let Group {
-            members, skipped, ..
-        } = estimate(group);
+    let (groups, _) = algorithm.estimate(groups, &BaselineState::default());
+    for Group { members, skipped } in groups {
         report.skipped_groups += usize::from(skipped.is_some());
         advantages.push(
             members

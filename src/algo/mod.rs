@@ -1,0 +1,59 @@
+//! Algorithms by configuration: how rewards become advantages, and how advantages become a loss.
+//!
+//! ```text
+//! rewards of a group --estimator--> advantages --objective, kl, denominator--> loss
+//! ```
+//!
+//! Each estimator and each objective is one small file that gives its formula, its source, and what it leaves out. The
+//! trainer holds an [`Algorithm`] and cannot tell which of them it runs.
+
+mod baseline;
+mod estimate;
+mod estimators;
+
+pub use baseline::BaselineState;
+pub use estimate::{Group, Skip};
+
+use crate::config;
+use crate::rollout::Scored;
+
+/// What section `algorithm` of a configuration chooses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Algorithm {
+    estimator: config::Estimator,
+    baseline_decay: f64,
+}
+
+impl Algorithm {
+    /// The algorithm that `config` describes.
+    pub fn from_config(config: &config::Algorithm) -> Algorithm {
+        Algorithm {
+            estimator: config.estimator,
+            baseline_decay: config.baseline_decay,
+        }
+    }
+
+    /// Advantages of all groups of one player at one stage. Every group is compared with `baseline` as it stands before
+    /// the batch; the second value is the baseline behind it, which the run keeps for the next batch. Groups come back
+    /// in their order, and one that teaches nothing has no members.
+    pub fn estimate<R>(
+        &self,
+        groups: Vec<Vec<Scored<R>>>,
+        baseline: &BaselineState,
+    ) -> (Vec<Group<R>>, BaselineState) {
+        let next = match self.estimator {
+            config::Estimator::MovingBaseline => {
+                let known = groups
+                    .iter()
+                    .flatten()
+                    .filter_map(|s| s.reward.as_ref().ok());
+                let rewards: Vec<f64> = known.map(|reward| reward.execution).collect();
+                baseline.update(&rewards, self.baseline_decay)
+            }
+            _ => *baseline,
+        };
+        let groups = groups.into_iter();
+        let estimated = groups.map(|group| estimate::estimate(self.estimator, group, baseline));
+        (estimated.collect(), next)
+    }
+}
