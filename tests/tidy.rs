@@ -15,8 +15,8 @@ const ORDER: [&[&str]; 6] = [
     PLAIN,
     // The models.
     &[
-        "algo",
         "model",
+        "algo",
         "loss",
         "optimizer",
         "encoding",

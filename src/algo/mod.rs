@@ -8,11 +8,21 @@
 //! trainer holds an [`Algorithm`] and cannot tell which of them it runs.
 
 mod baseline;
+mod denominator;
 mod estimate;
 mod estimators;
+mod kl;
+mod loss;
+mod metrics;
+mod objectives;
 
 pub use baseline::BaselineState;
+pub use denominator::BatchCounts;
 pub use estimate::{Group, Skip};
+pub use loss::{LossOptions, Tokens};
+pub use metrics::{PolicyMetrics, RatioMetrics};
+pub use objectives::Bounds;
+pub use objectives::gspo::sequence_ratios;
 
 use crate::config;
 use crate::rollout::Scored;
@@ -22,15 +32,41 @@ use crate::rollout::Scored;
 pub struct Algorithm {
     estimator: config::Estimator,
     baseline_decay: f64,
+    objective: config::Objective,
+    bounds: Bounds,
+    kl: config::KlPlacement,
+    kl_beta: f64,
+    denominator: config::Denominator,
+    passes: usize,
 }
 
 impl Algorithm {
     /// The algorithm that `config` describes.
     pub fn from_config(config: &config::Algorithm) -> Algorithm {
+        let own = Bounds::of(config.objective);
         Algorithm {
             estimator: config.estimator,
             baseline_decay: config.baseline_decay,
+            objective: config.objective,
+            bounds: Bounds {
+                low: config.clip_low.unwrap_or(own.low),
+                high: config.clip_high.unwrap_or(own.high),
+            },
+            kl: config.kl,
+            kl_beta: config.kl_beta,
+            denominator: config.denominator,
+            passes: config.passes,
         }
+    }
+
+    /// Optimizer steps on each batch.
+    pub fn passes(&self) -> usize {
+        self.passes
+    }
+
+    /// What the sums over a batch's tokens are divided by. `counts` are those of the whole batch, over all processes.
+    pub fn denominator(&self, counts: BatchCounts, max_new_tokens: usize) -> f64 {
+        counts.denominator(self.denominator, max_new_tokens)
     }
 
     /// Advantages of all groups of one player at one stage. Every group is compared with `baseline` as it stands before

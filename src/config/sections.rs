@@ -375,9 +375,9 @@ choice! {
     pub enum Denominator {
         /// Sequences of the batch times the longest completion allowed.
         Constant = "constant",
-        /// Trained tokens of the batch.
+        /// Tokens of the batch's completions.
         Token = "token",
-        /// Each sequence's tokens, and trained sequences of the batch.
+        /// Each sequence's own tokens, and sequences of the batch.
         Sequence = "sequence",
     }
 }
@@ -407,7 +407,7 @@ section! {
         /// Weight of the KL term or penalty; 0 is as good as none.
         kl_beta: f64 = 0.01, in 0.0..=10.0;
         /// What the loss is divided by: constant (sequences of the batch times the longest completion allowed), token
-        /// (trained tokens of the batch), or sequence (a mean over trained sequences of their means over tokens).
+        /// (tokens of the batch's completions), or sequence (a mean over sequences of their means over tokens).
         denominator: Denominator = Denominator::Constant;
     }
 }

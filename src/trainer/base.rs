@@ -9,10 +9,10 @@ use gauntlet_shim::Isa;
 use serde_json::Value as Json;
 use tch::{Device, Kind, Tensor};
 
+use crate::algo::PolicyMetrics;
 use crate::checkpoint::{BASE_HASH, PlayerFile};
 use crate::config::{Backend, Config, Dtype, ModelKind};
 use crate::encoding::PromptEncoder;
-use crate::loss::PolicyMetrics;
 use crate::metrics::PlayerReport;
 use crate::model::chat_template::ChatTemplate;
 use crate::model::fused::{Precision, packs};

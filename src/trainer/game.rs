@@ -261,9 +261,9 @@ impl Session<'_> {
         };
         let options = PolicyOptions {
             temperature: self.config.sampling.temperature,
-            kl_beta: self.config.algorithm.kl_beta,
+            algorithm: Algorithm::from_config(&self.config.algorithm),
             max_new_tokens: self.config.sampling.max_new_tokens[stage.index()],
-            sequences: batch.all,
+            counts: batch.all,
         };
         let model = &player.policy.model;
         let metrics = reinforce(model, anchor, &batch.sequences, &options);
@@ -284,6 +284,7 @@ impl Session<'_> {
         let standing = &mut self.state.standings.generators[pair.generator];
         standing.totals.updates += 1;
         Ok(report
+            .with_all(metrics.figures())
             .with("kl", metrics.kl / metrics.tokens.max(1) as f64)
             .with("learning_rate", rate)
             .with("grad_norm", norm))
@@ -310,9 +311,9 @@ impl Session<'_> {
         }
         let options = PolicyOptions {
             temperature: self.config.sampling.temperature,
-            kl_beta: self.config.algorithm.kl_beta,
+            algorithm: Algorithm::from_config(&self.config.algorithm),
             max_new_tokens: self.config.sampling.attack_max_new_tokens,
-            sequences: batch.all,
+            counts: batch.all,
         };
         let model = &player.policy.model;
         let metrics = reinforce(model, anchor, &batch.sequences, &options);
@@ -324,6 +325,7 @@ impl Session<'_> {
         let norm = player.step(rate)?;
         standing.totals.updates += 1;
         Ok(report
+            .with_all(metrics.figures())
             .with("kl", metrics.kl / metrics.tokens.max(1) as f64)
             .with("learning_rate", rate)
             .with("grad_norm", norm))

@@ -1,6 +1,6 @@
 //! From a played round to rewards, advantages and what the losses read.
 
-use crate::algo::{Algorithm, BaselineState, Group};
+use crate::algo::{Algorithm, BaselineState, BatchCounts, Group};
 use crate::config::Config;
 use crate::metrics::PlayerReport;
 use crate::mistake_book::{Mistake, MistakeBook};
@@ -177,8 +177,8 @@ fn cells(judgement: &crate::judge::Judgement) -> Vec<Cell> {
 pub struct Batch {
     /// What the loss reads.
     pub sequences: Vec<TrainSequence>,
-    /// Sequences before masking and skipping, for the constant denominator.
-    pub all: usize,
+    /// Sizes before masking and skipping, for the denominator.
+    pub all: BatchCounts,
     /// Counts and means.
     pub report: PlayerReport,
     /// For each group the advantage of each member that has one, by sample number.
@@ -195,7 +195,7 @@ impl Batch {
 
 /// Advantages of groups of one player, as training sequences.
 pub fn estimate_groups<R: Trainable>(algorithm: &Algorithm, groups: Vec<Vec<Scored<R>>>) -> Batch {
-    let all = groups.iter().map(Vec::len).sum();
+    let all = BatchCounts::of(groups.iter().flatten().map(|scored| &scored.rollout));
     let rewards: Vec<Result<Reward, Mask>> = groups
         .iter()
         .flatten()
