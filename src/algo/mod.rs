@@ -93,3 +93,57 @@ impl Algorithm {
         (estimated.collect(), next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::{Mask, Reward};
+
+    fn estimated(
+        estimator: config::Estimator,
+        baseline: &BaselineState,
+    ) -> (Vec<Vec<f64>>, BaselineState) {
+        let algorithm = Algorithm::from_config(&config::Algorithm {
+            estimator,
+            baseline_decay: 0.5,
+            ..config::Algorithm::default()
+        });
+        let scored = |reward: Result<f64, Mask>| Scored {
+            rollout: (),
+            reward: reward.map(|execution| Reward::new([("all", execution)])),
+        };
+        let groups = [
+            vec![Ok(1.0), Ok(1.0)],
+            vec![Ok(1.0), Err(Mask::Truncated), Ok(0.0)],
+            vec![Err(Mask::HostFault)],
+        ];
+        let groups = groups.map(|group| group.into_iter().map(scored).collect());
+        let (groups, next) = algorithm.estimate(groups.into(), baseline);
+        let advantages = |group: Group<()>| group.members.iter().map(|m| m.advantage).collect();
+        (groups.into_iter().map(advantages).collect(), next)
+    }
+
+    #[test]
+    fn all_groups_of_a_batch_meet_the_baseline_before_it() {
+        let past = BaselineState::default().update(&[0.25], 0.5);
+        let (advantages, next) = estimated(config::Estimator::MovingBaseline, &past);
+        let by_hand = [vec![0.75, 0.75], vec![0.75, -0.25], vec![]];
+        assert_eq!(advantages, by_hand);
+        // The mean of the four rewards is 0.75: (0.5 * 0.125 + 0.5 * 0.75) / (0.25 + 0.5)
+        assert_eq!(next.mean(), Some(0.4375 / 0.75));
+    }
+
+    #[test]
+    fn estimators_of_groups_leave_the_baseline_as_it_is() {
+        let past = BaselineState::default().update(&[0.25], 0.5);
+        for (estimator, highest) in [
+            (config::Estimator::GroupMean, 0.5),
+            (config::Estimator::Grpo, 0.5 / (0.5f64.sqrt() + 1e-6)),
+            (config::Estimator::Rloo, 1.0),
+        ] {
+            let (advantages, next) = estimated(estimator, &past);
+            assert_eq!(advantages, [vec![], vec![highest, -highest], vec![]]);
+            assert_eq!(next, past);
+        }
+    }
+}
