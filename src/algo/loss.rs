@@ -77,12 +77,14 @@ impl Algorithm {
         if !options.exact {
             metrics.mismatch = sum(&difference.abs());
         }
-        let mut advantages = tokens.advantages.shallow_clone();
-        if let (Some(reference), KlPlacement::Reward) = (tokens.reference, self.kl) {
-            let k1 = kl::k1(&logprobs, reference);
-            metrics.kl = sum(&k1);
-            advantages = advantages - k1 * self.kl_beta;
-        }
+        let advantages = match (tokens.reference, self.kl) {
+            (Some(reference), KlPlacement::Reward) => {
+                let k1 = kl::k1(&logprobs, reference);
+                metrics.kl = sum(&k1);
+                tokens.advantages - k1 * self.kl_beta
+            }
+            _ => tokens.advantages.shallow_clone(),
+        };
         let weighed = match self.objective {
             Objective::Reinforce => {
                 // Decoded exactly, a batch is on-policy and its ratios are 1 but for rounding.
