@@ -23,6 +23,8 @@
 
 use std::time::Instant;
 
+use gauntlet::algo::{Algorithm, BatchCounts};
+use gauntlet::config;
 use gauntlet::model::decoder::{DecodeOptions, Request, Segment};
 use gauntlet::model::engine::Engine;
 use gauntlet::model::fused::{FusedModel, Precision};
@@ -396,10 +398,16 @@ fn step(model: &Transformer, precision: Precision, rounds: usize) -> anyhow::Res
             })
             .collect();
         let options = PolicyOptions {
+            algorithm: Algorithm::from_config(&config::Algorithm {
+                kl_beta: 0.04,
+                ..config::Algorithm::default()
+            }),
             temperature: 1.0,
-            kl_beta: 0.04,
             max_new_tokens: COMPLETION,
-            sequences: sequences.len(),
+            counts: BatchCounts {
+                sequences: sequences.len(),
+                tokens: 16 * COMPLETION,
+            },
         };
         let metrics = reinforce(&policy, &reference, &sequences, &options);
         lap(&mut parts[2]);

@@ -8,7 +8,6 @@ pub use gauntlet_checkpoint as checkpoint;
 pub use gauntlet_problems as problems;
 
 // Plain values, no tensors.
-pub mod advantage;
 pub mod attacks;
 pub mod batch;
 pub mod config;
@@ -23,6 +22,7 @@ pub mod rollout;
 pub mod stage;
 
 // The models.
+pub mod algo;
 pub mod discriminator;
 pub mod encoding;
 pub mod generator;

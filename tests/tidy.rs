@@ -16,6 +16,7 @@ const ORDER: [&[&str]; 6] = [
     // The models.
     &[
         "model",
+        "algo",
         "loss",
         "optimizer",
         "encoding",
@@ -44,7 +45,6 @@ const PLAIN: &[&str] = &[
     "own_chains",
     "metrics",
     "rewards",
-    "advantage",
     "batch",
 ];
 

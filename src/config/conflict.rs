@@ -2,7 +2,7 @@
 
 use crate::checkpoint::Strategy;
 
-use super::sections::{Config, Model, ModelKind};
+use super::sections::{Config, Model, ModelKind, Objective};
 
 /// Values that do not go together.
 pub(super) struct Conflict {
@@ -67,6 +67,29 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             config.game.continuations
         ),
     );
+    let algorithm = &config.algorithm;
+    let bounded = algorithm.objective != Objective::Reinforce;
+    refuse_if(
+        algorithm.passes > 1 && !bounded,
+        ("algorithm", "passes"),
+        format!(
+            "algorithm.passes is {}, but algorithm.objective is reinforce, which is right for one pass alone: set it to \
+             ppo_clip, gspo or cispo",
+            algorithm.passes
+        ),
+    );
+    for (name, bound) in [
+        ("clip_low", algorithm.clip_low),
+        ("clip_high", algorithm.clip_high),
+    ] {
+        refuse_if(
+            bound.is_some() && !bounded,
+            ("algorithm", name),
+            format!(
+                "algorithm.{name} has no effect while algorithm.objective is reinforce: set that to ppo_clip, gspo or cispo"
+            ),
+        );
+    }
     let (low, high) = (config.game.alpha_low, config.game.alpha_high);
     refuse_if(
         low > high,
@@ -226,6 +249,18 @@ mod tests {
                 "would drop other inputs",
             ),
             ("game: {alpha_low: 0.85}", "above game.alpha_high"),
+            (
+                "algorithm: {passes: 2}",
+                "algorithm.passes is 2, but algorithm.objective is reinforce",
+            ),
+            (
+                "algorithm: {clip_high: 0.3}",
+                "algorithm.clip_high has no effect while algorithm.objective is reinforce",
+            ),
+            (
+                "algorithm: {clip_low: 0.1, estimator: rloo}",
+                "algorithm.clip_low has no effect",
+            ),
         ] {
             let refusal = Config::parse(text, Path::new("run.yaml"), &[])
                 .unwrap_err()

@@ -44,6 +44,9 @@ impl Config {
     }
 }
 
+/// Keys under which older files and checkpoints give what another key holds: the older section and name, and the key's.
+const MOVED: [[(&str, &str); 2]; 1] = [[("game", "kl_beta"), ("algorithm", "kl_beta")]];
+
 /// A mapping in the order of its lines.
 type Entries<V> = Vec<(Spanned<String>, V)>;
 
@@ -193,6 +196,8 @@ impl Reading {
     }
 
     fn value(&mut self, section: &str, name: &str, value: Json, origin: Origin) {
+        let moved = MOVED.iter().find(|[old, _]| *old == (section, name));
+        let (section, name) = moved.map_or((section, name), |[_, key]| *key);
         let Some(key) = Config::keys()
             .iter()
             .find(|key| key.section == section && key.name == name)
@@ -219,6 +224,12 @@ impl Reading {
                     allowed,
                 },
             );
+        } else if let (Origin::File { .. }, Some((_, Origin::File { line, .. }))) =
+            (&origin, self.values.get(&(key.section, key.name)))
+        {
+            // The parser refuses a key that stands twice, so one of the two stands under its older name.
+            let again = format!("{} is given on line {line} already", key.path());
+            self.refuse(origin, Reason::Conflict(again));
         } else {
             self.values.insert((key.section, key.name), (value, origin));
         }
@@ -295,6 +306,31 @@ mod tests {
             said.contains("did you mean sampling.temperature?"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn an_older_name_stands_for_its_key() {
+        let text = "game:\n  kl_beta: 0.25\n";
+        let config = Config::parse(text, Path::new("run.yaml"), &[]).unwrap();
+        assert_eq!(config.algorithm.kl_beta, 0.25);
+        let over = ["game.kl_beta=0.5".to_owned()];
+        for text in [text, "algorithm: {kl_beta: 0.25}"] {
+            let config = Config::parse(text, Path::new("run.yaml"), &over).unwrap();
+            assert_eq!(config.algorithm.kl_beta, 0.5);
+        }
+        for (text, said) in [
+            (
+                "game: {kl_beta: 11}",
+                "algorithm.kl_beta is 11, allowed is 0 to 10",
+            ),
+            (
+                "game: {kl_beta: 0.1}\nalgorithm: {kl_beta: 0.1}",
+                "run.yaml:2: algorithm.kl_beta is given on line 1 already",
+            ),
+            ("algorithm: {kl_beta: 0.1, kl_beta: 0.1}", "duplicate"),
+        ] {
+            assert!(refusal(text, &[]).contains(said), "{}", refusal(text, &[]));
+        }
     }
 
     #[test]
@@ -420,7 +456,7 @@ mod tests {
             &overrides,
         )
         .unwrap();
-        assert_eq!((config.game.group_size, config.game.kl_beta), (6, 0.5));
+        assert_eq!((config.game.group_size, config.algorithm.kl_beta), (6, 0.5));
         assert_eq!(
             (config.stages.steps, config.run.name.as_str()),
             ([1, 1, 1, 1, 2], "a=b")

@@ -18,9 +18,10 @@ mod sections;
 pub use error::{ConfigError, Finding, Origin, Reason};
 pub use key::{Key, Setting};
 pub use sections::{
-    Backend, Checkpoint, CheckpointKind, Config, Dtype, Evaluation, Game, InitRole, Model,
-    ModelKind, ModelOverrides, Monitor, Optimizer, Players, Problems, Run, Sampling, Sandbox,
-    SelfTraining, Stages, Training, Warmup, WhenBusy,
+    Algorithm, Backend, Checkpoint, CheckpointKind, Config, Denominator, Dtype, Estimator,
+    Evaluation, Game, InitRole, KlPlacement, Model, ModelKind, ModelOverrides, Monitor, Objective,
+    Optimizer, Players, Problems, Run, Sampling, Sandbox, SelfTraining, Stages, Training, Warmup,
+    WhenBusy,
 };
 
 use crate::checkpoint::Strategy;

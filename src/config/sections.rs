@@ -68,6 +68,8 @@ config! {
     stages: Stages,
     /// The rules of the game.
     game: Game,
+    /// How rewards become advantages, and advantages a loss.
+    algorithm: Algorithm,
     /// How weights are updated in the game.
     optimizer: Optimizer,
     /// How completions are drawn.
@@ -306,8 +308,6 @@ section! {
         /// Further rounds of a step in which problems whose group teaches the generator nothing, because all its rewards are
         /// equal, are replaced by fresh ones (dynamic sampling).
         resample: u64 = 0, in 0..=16;
-        /// Weight of the KL term that holds a policy near its reference.
-        kl_beta: f64 = 0.01, in 0.0..=10.0;
         /// Weight of imitating reference traces beside the policy gradient, on as many traces as a batch of warm-up; holds
         /// the stages that are not being trained where they are. 0 where problems have no traces worth imitating.
         trace_weight: f64 = 0.1, in 0.0..=10.0;
@@ -330,6 +330,88 @@ section! {
         discriminator_pause: f64 = 0.95, in 0.0..=1.0;
         /// Mutants of each reference in the frozen bank.
         bank_mutants: usize = 6, in 0..=1000;
+    }
+}
+
+choice! {
+    /// What a reward is compared with.
+    pub enum Estimator {
+        /// The mean of its group.
+        GroupMean = "group_mean",
+        /// The mean of its group, and divided by the group's standard deviation.
+        Grpo = "grpo",
+        /// The mean of the others of its group.
+        Rloo = "rloo",
+        /// A moving average over past batches of the player and stage.
+        MovingBaseline = "moving_baseline",
+    }
+}
+
+choice! {
+    /// How a token's advantage weighs the gradient of its log-probability.
+    pub enum Objective {
+        /// As it is, corrected for rollouts decoded with other numbers: for one pass over a batch.
+        Reinforce = "reinforce",
+        /// Times the token's importance ratio, and not at all beyond the bounds (PPO).
+        PpoClip = "ppo_clip",
+        /// The same with the ratio of the whole sequence (GSPO).
+        Gspo = "gspo",
+        /// Times the token's importance ratio, held within the bounds (CISPO).
+        Cispo = "cispo",
+    }
+}
+
+choice! {
+    /// What holds a policy near its reference.
+    pub enum KlPlacement {
+        /// Nothing.
+        None = "none",
+        /// A term of the loss, by the k3 estimator.
+        Loss = "loss",
+        /// A penalty on each token's advantage, by the k1 estimator.
+        Reward = "reward",
+    }
+}
+
+choice! {
+    /// What the sum over tokens is divided by.
+    pub enum Denominator {
+        /// Sequences of the batch times the longest completion allowed.
+        Constant = "constant",
+        /// Tokens of the batch's completions.
+        Token = "token",
+        /// Each sequence's own tokens, and sequences of the batch.
+        Sequence = "sequence",
+    }
+}
+
+section! {
+    /// How rewards become advantages, and advantages a loss; docs/algorithms.md has the formulas.
+    pub struct Algorithm {
+        /// What a reward is compared with: group_mean, grpo (divided by the group's standard deviation), rloo (the mean of
+        /// the others), or moving_baseline (an average over past batches).
+        estimator: Estimator = Estimator::GroupMean;
+        /// Share of the past that the moving baseline keeps at each batch.
+        baseline_decay: f64 = 0.95, in 0.0..=0.9999;
+        /// What a token's advantage is multiplied by: reinforce (truncated importance weights, for one pass), ppo_clip,
+        /// gspo (the sequence's ratio, clipped), or cispo (the token's ratio, held within the bounds).
+        objective: Objective = Objective::Reinforce;
+        /// How far below 1 an importance ratio counts; null takes the objective's own: 0.2 for ppo_clip, 3e-4 for gspo,
+        /// 1 (no bound) for cispo.
+        clip_low: Option<f64> = None, in 0.0..=1.0;
+        /// How far above 1 an importance ratio counts; null takes the objective's own: 0.28 for ppo_clip, 4e-4 for gspo,
+        /// 1 for cispo.
+        clip_high: Option<f64> = None, in 0.0..=1000.0;
+        /// Optimizer steps on each batch. More than one needs an objective with bounds: ppo_clip, gspo or cispo.
+        passes: usize = 1, in 1..=64;
+        /// What holds a policy near its reference: loss (a term of the loss), reward (a penalty on each token's advantage),
+        /// or none.
+        kl: KlPlacement = KlPlacement::Loss;
+        /// Weight of the KL term or penalty; 0 is as good as none.
+        kl_beta: f64 = 0.01, in 0.0..=10.0;
+        /// What the loss is divided by: constant (sequences of the batch times the longest completion allowed), token
+        /// (tokens of the batch's completions), or sequence (a mean over sequences of their means over tokens).
+        denominator: Denominator = Denominator::Constant;
     }
 }
 

@@ -1,8 +1,8 @@
-//! [`ScoredProblem`] -> [`AdvantagedProblem`]: every member compared with its group; and what the losses read of it.
+//! [`ScoredProblem`] -> [`AdvantagedProblem`]: every member compared as the algorithm says; and what the losses read of it.
 
 use gauntlet_sandbox::Outcome;
 
-use crate::advantage::{Skip, estimate};
+use crate::algo::{Algorithm, BaselineState, BatchCounts, Skip};
 use crate::metrics::{AttackRecord, PlayerReport, SampleRecord};
 use crate::mistake_book::Mistake;
 use crate::problems::Problem;
@@ -47,25 +47,50 @@ pub struct AdvantagedProblem {
     pub mistakes: Vec<Mistake>,
 }
 
-/// Compares the members of both groups of one problem.
-pub(super) fn compare(scored: ScoredProblem) -> AdvantagedProblem {
-    let (rollouts, skipped) = estimate(scored.rollouts);
-    let (sets, sets_skipped) = estimate(scored.sets);
-    AdvantagedProblem {
+/// The moving baselines of the two players at one stage, which only some estimators read.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Baselines {
+    /// Of the generator.
+    pub generator: BaselineState,
+    /// Of the discriminator.
+    pub discriminator: BaselineState,
+}
+
+/// Compares the members of all groups of a step, and gives the baselines behind it.
+pub(super) fn compare(
+    scored: Vec<ScoredProblem>,
+    algorithm: &Algorithm,
+    baselines: &Baselines,
+) -> (Vec<AdvantagedProblem>, Baselines) {
+    let (mut chains, mut attacks, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+    for mut one in scored {
+        chains.push(std::mem::take(&mut one.rollouts));
+        attacks.push(std::mem::take(&mut one.sets));
+        rest.push(one);
+    }
+    let (chains, generator) = algorithm.estimate(chains, &baselines.generator);
+    let (attacks, discriminator) = algorithm.estimate(attacks, &baselines.discriminator);
+    let all = rest.into_iter().zip(chains.into_iter().zip(attacks));
+    let compared = all.map(|(scored, (chains, attacks))| AdvantagedProblem {
         problem: scored.problem,
-        rollouts,
-        skipped,
+        rollouts: chains.members,
+        skipped: chains.skipped,
         verdicts: scored.verdicts,
         verdict_targets: scored.verdict_targets,
         candidates: scored.candidates,
         results: scored.results,
         first_outcomes: scored.first_outcomes,
-        sets,
-        sets_skipped,
+        sets: attacks.members,
+        sets_skipped: attacks.skipped,
         checked: scored.checked,
         kills: scored.kills,
         mistakes: scored.mistakes,
-    }
+    });
+    let next = Baselines {
+        generator,
+        discriminator,
+    };
+    (compared.collect(), next)
 }
 
 impl AdvantagedProblem {
@@ -122,8 +147,8 @@ impl AdvantagedProblem {
 pub struct PlayerBatch {
     /// What carries gradient.
     pub sequences: Vec<TrainSequence>,
-    /// Sequences before masking and skipping.
-    pub all_sequences: usize,
+    /// Sizes before masking and skipping.
+    pub counts: BatchCounts,
     /// Groups.
     pub groups: usize,
     /// Groups that teach nothing.
@@ -148,6 +173,8 @@ impl PlayerBatch {
         for (members, skipped) in groups {
             batch.groups += 1;
             batch.skipped_groups += usize::from(skipped.is_some());
+            let work = members.iter().map(|member| &member.rollout);
+            batch.counts = batch.counts + BatchCounts::of(work);
             let rewards = members.iter().map(|member| &member.reward);
             let known = rewards.clone().filter_map(|reward| reward.as_ref().ok());
             batch.rewards.push(known.map(Reward::value).collect());
@@ -157,7 +184,6 @@ impl PlayerBatch {
                 .extend(members.iter().filter_map(TrainSequence::new));
         }
         let is_won = |reward: &&Reward| reward.breakdown.get(won).is_some_and(|part| *part > 0.0);
-        batch.all_sequences = all.len();
         batch.wins = all
             .iter()
             .filter_map(|reward| reward.as_ref().ok())

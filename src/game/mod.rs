@@ -24,7 +24,7 @@ mod verdict_examples;
 #[cfg(test)]
 mod tests;
 
-pub use advantage::{AdvantagedProblem, PlayerBatch};
+pub use advantage::{AdvantagedProblem, Baselines, PlayerBatch};
 pub use attack::Attacked;
 pub use execute::Executed;
 pub use rules::Rules;
@@ -32,7 +32,7 @@ pub use sample::{Candidate, Sampled};
 pub use score::ScoredProblem;
 pub use step::{
     Batches, Gradients, LossFigures, Material, Played, StepError, StepPlayers, StepResult,
-    accumulate, play, step,
+    StepStats, accumulate, play, step,
 };
 
 use crate::execution::Executor;

@@ -1,5 +1,6 @@
 //! The numbers that a step is played by.
 
+use crate::algo::Algorithm;
 use crate::config::Config;
 use crate::evaluation::attacks::AttackOptions;
 use crate::generator::Sampling;
@@ -42,8 +43,8 @@ pub struct Rules {
     pub verdict_loss_weight: f64,
     /// Kill rate and validity above which a discriminator pauses.
     pub discriminator_pause: f64,
-    /// Weight of the KL term.
-    pub kl_beta: f64,
+    /// How rewards become advantages, and advantages a loss.
+    pub algorithm: Algorithm,
     /// Weight of imitating reference traces beside the policy gradient.
     pub trace_weight: f64,
     /// Problems of a step of which the first work of either player is kept for reading.
@@ -76,7 +77,7 @@ impl Rules {
             verdict_weight: game.verdict_weight,
             verdict_loss_weight: game.verdict_loss_weight,
             discriminator_pause: game.discriminator_pause,
-            kl_beta: game.kl_beta,
+            algorithm: Algorithm::from_config(&config.algorithm),
             trace_weight: game.trace_weight,
             samples_per_step: config.monitor.samples_per_step,
         }

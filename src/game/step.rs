@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::algo::PolicyMetrics;
 use crate::discriminator::Discriminator;
 use crate::encoding::EncodingError;
 use crate::generator::Generator;
-use crate::loss::PolicyMetrics;
 use crate::metrics::{PlayerReport, SampleRecord, StepReport};
 use crate::mistake_book::Mistake;
 use crate::players::{Player, PlayerStats};
@@ -13,9 +13,12 @@ use crate::problems::Problem;
 use crate::problems::ground::GroundError;
 use crate::rewards::{alpha, kill_weight};
 use crate::rollout::VerdictExample;
+use crate::stage::Stage;
 use crate::update::{Example, PolicyOptions, imitate, judge, reinforce};
 
-use super::advantage::{AdvantagedProblem, PlayerBatch, compare, kill_rate, pass_rate, validity};
+use super::advantage::{
+    AdvantagedProblem, Baselines, PlayerBatch, compare, kill_rate, pass_rate, validity,
+};
 use super::attack::attack;
 use super::execute::execute;
 use super::sample::sample;
@@ -77,6 +80,8 @@ pub struct Played {
     /// Problems whose generator's group counts: as many as the step was given.
     counted: Vec<bool>,
     weights: Weights,
+    /// The moving baselines behind it.
+    pub baselines: Baselines,
 }
 
 /// What the losses of both players read of a step.
@@ -93,11 +98,30 @@ pub struct Batches {
     pub paused: bool,
 }
 
+/// What is known of those who play, before the step.
+#[derive(Clone, Copy)]
+pub struct StepStats<'a> {
+    /// Of the generator.
+    pub generator: &'a PlayerStats,
+    /// Of the discriminator.
+    pub discriminator: &'a PlayerStats,
+}
+
+impl StepStats<'_> {
+    fn baselines(&self, stage: Stage) -> Baselines {
+        Baselines {
+            generator: self.generator.baseline(stage),
+            discriminator: self.discriminator.baseline(stage),
+        }
+    }
+}
+
 /// What one player's losses measured while its gradients were made, by name in the log.
 pub type LossFigures = BTreeMap<&'static str, f64>;
 
 /// The gradients of a step, which lie on the players' parameters. A player without any keeps its weights: nothing in the
 /// step teaches it.
+#[derive(Default)]
 pub struct Gradients {
     /// Of the generator.
     pub generator: Option<LossFigures>,
@@ -119,18 +143,20 @@ pub struct StepResult {
     pub playable: f64,
     /// What is known of the discriminator once this step is counted, but for its counters.
     pub discriminator_stats: PlayerStats,
+    /// The moving baselines behind this step.
+    pub baselines: Baselines,
     /// Attacks to remember.
     pub mistakes: Vec<Mistake>,
     /// Work to read.
     pub samples: Vec<SampleRecord>,
 }
 
-/// Plays one step and leaves its gradients on the players' parameters. `stats` is what is known of the discriminator.
+/// Plays one step and leaves its gradients on the players' parameters.
 pub fn step(
     players: StepPlayers,
     material: Material,
     rules: &Rules,
-    stats: &PlayerStats,
+    stats: &StepStats,
     scene: &Scene,
 ) -> Result<StepResult, StepError> {
     let Material {
@@ -145,7 +171,7 @@ pub fn step(
     } = &played;
     let encoder = &players.discriminator.policy.encoder;
     let (playable, exact) = validity(problems);
-    let mut after = stats.clone();
+    let mut after = stats.discriminator.clone();
     let mut verdicts = Vec::new();
     for one in problems {
         after.verdicts.push(one.verdict_pairs());
@@ -168,7 +194,7 @@ pub fn step(
         verdicts,
         paused: after.is_ahead(rules.discriminator_pause),
     };
-    let gradients = accumulate(players, &batches, rules, scene)?;
+    let gradients = accumulate(players, &batches, rules, (scene.stage, 0))?;
     mark("update");
 
     let pass_rate = pass_rate(problems);
@@ -208,6 +234,7 @@ pub fn step(
         pass_rate,
         playable,
         discriminator_stats: after,
+        baselines: played.baselines,
         samples: first.flat_map(AdvantagedProblem::samples).collect(),
         mistakes: problems
             .iter()
@@ -223,17 +250,17 @@ pub fn play(
     problems: Vec<Problem>,
     mark: &mut dyn FnMut(&'static str),
     rules: &Rules,
-    stats: &PlayerStats,
+    (stats, baselines): (&StepStats, &Baselines),
     scene: &Scene,
 ) -> Result<Played, EncodingError> {
     let discriminator = Some(&players.discriminator.policy).filter(|_| rules.adversary);
     let weights = Weights {
         alpha: alpha(
-            stats.validity.get().unwrap_or(0.0),
+            stats.discriminator.validity.get().unwrap_or(0.0),
             rules.alpha_high,
             rules.alpha_low,
         ),
-        verdict_auc: stats.verdicts.auc(),
+        verdict_auc: stats.discriminator.verdicts.auc(),
     };
     let sampled = sample(&players.generator.policy, problems, rules, scene)?;
     mark("generate");
@@ -243,9 +270,11 @@ pub fn play(
     mark("attack");
     let scored = attacked
         .into_iter()
-        .map(|one| score(one, rules, &weights, scene.step));
-    let problems: Vec<AdvantagedProblem> = scored.map(compare).collect();
+        .map(|one| score(one, rules, &weights, scene.step))
+        .collect();
+    let (problems, baselines) = compare(scored, &rules.algorithm, baselines);
     Ok(Played {
+        baselines,
         counted: vec![true; problems.len()],
         problems,
         weights,
@@ -259,11 +288,12 @@ fn play_enough(
     problems: Vec<Problem>,
     (more, mark): (&mut Draw, &mut dyn FnMut(&'static str)),
     rules: &Rules,
-    stats: &PlayerStats,
+    stats: &StepStats,
     scene: &Scene,
 ) -> Result<Played, StepError> {
     let wanted = problems.len();
-    let mut played = play(players, problems, mark, rules, stats, scene)?;
+    let baselines = stats.baselines(scene.stage);
+    let mut played = play(players, problems, mark, rules, (stats, &baselines), scene)?;
     for _ in 0..rules.resample {
         let teaching = played.problems.iter().filter(|one| one.skipped.is_none());
         let missing = wanted.saturating_sub(teaching.count());
@@ -273,8 +303,10 @@ fn play_enough(
         let mut fresh = more(missing)?;
         // The same problem in the same step would be the same draws.
         fresh.retain(|new| played.problems.iter().all(|one| one.problem.id != new.id));
-        let round = play(players, fresh, mark, rules, stats, scene)?;
+        let baselines = played.baselines;
+        let round = play(players, fresh, mark, rules, (stats, &baselines), scene)?;
         played.problems.extend(round.problems);
+        played.baselines = round.baselines;
     }
     played.count(wanted);
     Ok(played)
@@ -302,29 +334,29 @@ impl Played {
     }
 }
 
-/// Adds the gradients of all losses over `batches` to the players' parameters. A batch in which nothing is informative
-/// is a sum without terms: no gradient.
+/// Adds the gradients of all losses over `batches` to the players' parameters, in one pass over them of several (the
+/// first is number 0). A batch in which nothing is informative is a sum without terms: no gradient.
 pub fn accumulate(
     players: StepPlayers,
     batches: &Batches,
     rules: &Rules,
-    scene: &Scene,
+    (stage, pass): (Stage, usize),
 ) -> Result<Gradients, StepError> {
     let temperature = rules.sampling.temperature;
     let options = |max_new_tokens: usize, batch: &PlayerBatch| PolicyOptions {
         temperature,
-        kl_beta: rules.kl_beta,
+        algorithm: rules.algorithm,
         max_new_tokens,
-        sequences: batch.all_sequences,
+        counts: batch.counts,
     };
     let ours = &batches.generator;
     let generator = (!ours.sequences.is_empty()).then(|| {
         let player = players.generator;
         let model = &player.policy.model;
-        let longest = rules.sampling.max_new_tokens[scene.stage.index()];
+        let longest = rules.sampling.max_new_tokens[stage.index()];
         let options = options(longest, ours);
         let metrics = reinforce(model, player.reference(), &ours.sequences, &options);
-        let mut figures = figures(&metrics)?;
+        let mut figures = figures(&metrics, pass)?;
         if !batches.traces.is_empty() {
             let nats = imitate(model, &batches.traces, rules.trace_weight);
             figures.insert("trace_loss", nats);
@@ -339,7 +371,7 @@ pub fn accumulate(
         let options = options(rules.attacks.max_new_tokens, theirs);
         let model = &player.policy.model;
         let metrics = reinforce(model, player.reference(), &theirs.sequences, &options);
-        let mut figures = figures(&metrics)?;
+        let mut figures = figures(&metrics, pass)?;
         if !batches.verdicts.is_empty() {
             let nats = judge(&player.policy, &batches.verdicts, rules.verdict_loss_weight);
             figures.insert("verdict_loss", nats);
@@ -354,10 +386,13 @@ pub fn accumulate(
 
 /// What a policy loss measured. Rollouts that are too far from the policy are refused; players that decode with the
 /// trainer's own numbers have no distance.
-fn figures(metrics: &PolicyMetrics) -> Result<LossFigures, StepError> {
+///
+/// In later passes over a batch the distance is what the passes before moved, which the objective bounds.
+fn figures(metrics: &PolicyMetrics, pass: usize) -> Result<LossFigures, StepError> {
     let tokens = metrics.tokens.max(1) as f64;
-    let mut figures = LossFigures::from([("kl", metrics.kl / tokens)]);
-    if metrics.mismatch != 0.0 {
+    let mut figures: LossFigures = metrics.figures().into_iter().collect();
+    figures.insert("kl", metrics.kl / tokens);
+    if metrics.mismatch != 0.0 && pass == 0 {
         let mean = metrics.mismatch / tokens;
         if mean > MAX_MISMATCH {
             return Err(StepError::Mismatch { mean });

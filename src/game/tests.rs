@@ -7,6 +7,7 @@ use gauntlet_sandbox::{Fault, Limits, Sandbox};
 use serde_json::json;
 use tch::{Device, Tensor};
 
+use crate::algo::Algorithm;
 use crate::config::Config;
 use crate::execution::Executor;
 use crate::mistake_book::{Mistake, MistakeBook};
@@ -20,7 +21,7 @@ use crate::rollout::{AttackSet, Chain, Completion, FinishReason, Mask, Role, Rol
 use crate::stage::Stage;
 use crate::update::{PolicyOptions, reinforce};
 
-use super::advantage::{AdvantagedProblem, PlayerBatch, compare};
+use super::advantage::{AdvantagedProblem, Baselines, PlayerBatch, compare};
 use super::attack::{Attacked, check, meet};
 use super::execute::{Executed, execute};
 use super::sample::{Candidate, Sampled};
@@ -155,7 +156,9 @@ impl Script {
             alpha: 0.5,
             verdict_auc: None,
         };
-        compare(score(attacked, &self.rules, &weights, 3))
+        let scored = vec![score(attacked, &self.rules, &weights, 3)];
+        let (mut played, _) = compare(scored, &self.rules.algorithm, &Baselines::default());
+        played.remove(0)
     }
 }
 
@@ -164,6 +167,12 @@ fn rewards(played: &AdvantagedProblem) -> Vec<Result<f64, Mask>> {
     rewards
         .map(|reward| reward.as_ref().map(|r| r.value()).map_err(|mask| *mask))
         .collect()
+}
+
+fn algorithm(keys: &str) -> Algorithm {
+    let text = format!("algorithm: {keys}");
+    let config = Config::parse(&text, "script.yaml".as_ref(), &[]).unwrap();
+    Algorithm::from_config(&config.algorithm)
 }
 
 fn model() -> Transformer {
@@ -182,9 +191,9 @@ fn gradients(batch: &PlayerBatch) -> Vec<Tensor> {
     let model = model();
     let options = PolicyOptions {
         temperature: 1.0,
-        kl_beta: 0.0,
+        algorithm: algorithm("{kl: none}"),
         max_new_tokens: 6,
-        sequences: batch.all_sequences,
+        counts: batch.counts,
     };
     reinforce(&model, &model, &batch.sequences, &options);
     let all = model.trainable().iter().map(|(_, tensor)| tensor.grad());
@@ -231,7 +240,7 @@ fn what_the_wall_clock_stops_is_never_scored_and_has_no_gradient() {
     assert_eq!(advantages, [Some(0.5), None, Some(-0.5)]);
     assert_eq!(played.verdict_targets, [Some(1.0), None, Some(0.0)]);
     let batch = PlayerBatch::of_generator([&played].into_iter());
-    assert_eq!((batch.sequences.len(), batch.all_sequences), (2, 3));
+    assert_eq!((batch.sequences.len(), batch.counts.sequences), (2, 3));
     assert_eq!(batch.report.masked[&Mask::WallClock], 1);
     // The gradient is that of a group in which the stopped member was cut short.
     let other = script.played(&[RIGHT, &format!("-{ENDLESS}"), UNPARSED], &[]);

@@ -106,6 +106,18 @@ impl PlayerReport {
         self.values.insert(name.to_owned(), value);
         self
     }
+
+    /// The report with more figures, by name.
+    pub fn with_all(
+        mut self,
+        figures: impl IntoIterator<Item = (&'static str, f64)>,
+    ) -> PlayerReport {
+        let named = figures
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value));
+        self.values.extend(named);
+        self
+    }
 }
 
 /// What the clock said of a step: a line of `timings.jsonl`.

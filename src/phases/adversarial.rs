@@ -2,10 +2,13 @@
 
 use crate::config::Config;
 use crate::error::TrainError;
-use crate::game::{self, Gradients, Material, PlayerBatch, Rules, Scene, StepPlayers, StepResult};
+use crate::game::{
+    self, Batches, Gradients, Material, PlayerBatch, Rules, Scene, StepPlayers, StepResult,
+    StepStats,
+};
 use crate::metrics::{PlayerReport, StepReport};
 use crate::optimizer::OptimizerError;
-use crate::players::{Pair, Player, Policy};
+use crate::players::{Pair, Player, Policy, Roster};
 use crate::source::Purpose;
 use crate::stage::Stage;
 
@@ -46,43 +49,29 @@ impl Game {
             pass_rate,
             playable,
             discriminator_stats,
+            baselines,
             mistakes,
             samples,
         } = result;
         let state = &mut learner.state;
+        let ours = &mut state.stats.generators[pair.generator];
+        ours.keep_baseline(self.stage, baselines.generator);
         let theirs = &mut state.stats.discriminators[pair.discriminator];
         theirs.validity = discriminator_stats.validity;
         theirs.verdicts = discriminator_stats.verdicts;
+        theirs.keep_baseline(self.stage, baselines.discriminator);
         let recorded = mistakes.into_iter().map(|one| learner.mistakes.record(one));
         let recorded = recorded.filter(|is_recorded| *is_recorded).count();
 
-        let Gradients {
-            generator,
-            discriminator,
-        } = gradients;
-        let optimizer = &config.optimizer;
-        let scheduled = |highest: f64| {
-            let (floor, rise) = (optimizer.min_lr_ratio, optimizer.lr_warmup_steps);
-            learning_rate(highest, floor, rise, state.phase_step, self.steps)
-        };
-        if let (Some(figures), Some(ours)) = (generator, &mut report.generator) {
-            // AdamW steps as far on the gradient of one group as on that of all: where most are skipped, on noise.
-            let rate = batches.generator.informative() * scheduled(optimizer.learning_rate);
-            let player = &mut learner.roster.generators[pair.generator];
-            update(player, rate, figures, ours)?;
-            state.stats.generators[pair.generator].totals.updates += 1;
-        }
-        if let Some(theirs) = &mut report.discriminator {
-            if batches.paused {
-                theirs.values.insert("paused".into(), 1.0);
-            } else if let Some(figures) = discriminator {
-                let rate = scheduled(optimizer.discriminator_learning_rate);
-                let player = &mut learner.roster.discriminators[pair.discriminator];
-                update(player, rate, figures, theirs)?;
-                state.stats.discriminators[pair.discriminator]
-                    .totals
-                    .updates += 1;
+        let mut gradients = gradients;
+        for pass in 0..self.rules.algorithm.passes() {
+            if pass > 0 {
+                let players = players_of(&learner.roster, pair);
+                let at = (self.stage, pass);
+                gradients = game::accumulate(players, &batches, &self.rules, at)?;
             }
+            self.optimize(config, learner, pair, (&batches, gradients), &mut report)?;
+            gradients = Gradients::default();
         }
         let count = |totals: &mut crate::players::PlayerTotals, batch: &PlayerBatch| {
             for group in &batch.rewards {
@@ -90,7 +79,7 @@ impl Game {
             }
             totals.wins += batch.wins;
         };
-        let stats = &mut state.stats;
+        let stats = &mut learner.state.stats;
         count(
             &mut stats.generators[pair.generator].totals,
             &batches.generator,
@@ -125,6 +114,47 @@ impl Game {
     }
 }
 
+impl Game {
+    /// Steps of both players' optimizers on the gradients that lie on their parameters. A player without gradients, whom
+    /// nothing in the step teaches, stays as it is.
+    fn optimize(
+        &self,
+        config: &Config,
+        learner: &mut Learner,
+        pair: Pair,
+        (batches, gradients): (&Batches, Gradients),
+        report: &mut StepReport,
+    ) -> Result<(), OptimizerError> {
+        let (optimizer, state) = (&config.optimizer, &mut learner.state);
+        let scheduled = |highest: f64| {
+            let (floor, rise) = (optimizer.min_lr_ratio, optimizer.lr_warmup_steps);
+            learning_rate(highest, floor, rise, state.phase_step, self.steps)
+        };
+        // AdamW steps as far on the gradient of one group as on that of all: where most are skipped, on noise.
+        let ours = batches.generator.informative() * scheduled(optimizer.learning_rate);
+        let theirs = scheduled(optimizer.discriminator_learning_rate);
+        if let (Some(figures), Some(report)) = (gradients.generator, &mut report.generator) {
+            let player = &mut learner.roster.generators[pair.generator];
+            update(player, ours, figures, report)?;
+            state.stats.generators[pair.generator].totals.updates += 1;
+        }
+        let Some(report) = &mut report.discriminator else {
+            return Ok(());
+        };
+        if batches.paused {
+            report.values.insert("paused".into(), 1.0);
+        }
+        if let Some(figures) = gradients.discriminator {
+            let player = &mut learner.roster.discriminators[pair.discriminator];
+            update(player, theirs, figures, report)?;
+            state.stats.discriminators[pair.discriminator]
+                .totals
+                .updates += 1;
+        }
+        Ok(())
+    }
+}
+
 impl TrainingPhase for Game {
     fn title(&self) -> String {
         format!("stage {}: {}", self.stage.number(), self.stage.name())
@@ -154,10 +184,7 @@ impl TrainingPhase for Game {
         };
         let problems = draw(config.game.problems_per_step)?;
         let pair = learner.roster.pair(step);
-        let players = StepPlayers {
-            generator: &learner.roster.generators[pair.generator],
-            discriminator: &learner.roster.discriminators[pair.discriminator],
-        };
+        let players = players_of(&learner.roster, pair);
         let encoder = &players.generator.policy.encoder;
         let traces = || {
             let (stages, size) = (config.written_stages(), config.warmup.batch_size);
@@ -176,8 +203,12 @@ impl TrainingPhase for Game {
             traces: &traces,
             mark: &mut |part| watch.mark(part),
         };
-        let stats = &learner.state.stats.discriminators[pair.discriminator];
-        let result = game::step(players, material, &self.rules, stats, &scene)?;
+        let stats = &learner.state.stats;
+        let stats = StepStats {
+            generator: &stats.generators[pair.generator],
+            discriminator: &stats.discriminators[pair.discriminator],
+        };
+        let result = game::step(players, material, &self.rules, &stats, &scene)?;
         learner.state.problems_seen = drawn;
         let outcome = self.apply(config, learner, pair, result);
         watch.mark("optimize");
@@ -196,6 +227,14 @@ impl Learner {
         let (ours, theirs) = (&self.roster.generators, &self.roster.discriminators);
         name(&mut report.generator, ours.len(), pair.generator);
         name(&mut report.discriminator, theirs.len(), pair.discriminator);
+    }
+}
+
+/// Those of a pair.
+pub(super) fn players_of(roster: &Roster, pair: Pair) -> StepPlayers<'_> {
+    StepPlayers {
+        generator: &roster.generators[pair.generator],
+        discriminator: &roster.discriminators[pair.discriminator],
     }
 }
 

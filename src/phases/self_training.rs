@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::config::{self, Config};
 use crate::encoding::PromptEncoder;
 use crate::error::TrainError;
-use crate::game::{self, AdvantagedProblem, Candidate, Rules, Scene, StepPlayers};
+use crate::game::{self, AdvantagedProblem, Baselines, Candidate, Rules, Scene, StepStats};
 use crate::own_chains::OwnChain;
 use crate::players::PlayerStats;
 use crate::problems::Problem;
@@ -19,6 +19,7 @@ use crate::rng::DrawKey;
 use crate::source::Purpose;
 use crate::update::{Example, imitate};
 
+use super::adversarial::players_of;
 use super::schedule::{learning_rate, own_step, turn};
 use super::traces::{chain_example, trace_example};
 use super::{Learner, Setup, StepOutcome, TrainingPhase, Watch, supervised_outcome};
@@ -152,14 +153,22 @@ impl SelfTraining {
         watch: &mut dyn Watch,
     ) -> Result<Vec<AdvantagedProblem>, TrainError> {
         let pair = learner.roster.pair(number);
-        let players = StepPlayers {
-            generator: &learner.roster.generators[pair.generator],
-            discriminator: &learner.roster.discriminators[pair.discriminator],
+        let players = players_of(&learner.roster, pair);
+        // Nobody is paid, so nothing hangs on what is known of the players.
+        let unknown = PlayerStats::default();
+        let stats = StepStats {
+            generator: &unknown,
+            discriminator: &unknown,
         };
-        // Nobody is paid, so nothing hangs on what is known of the discriminator.
-        let stats = PlayerStats::default();
         let mark = &mut |part| watch.mark(part);
-        let played = game::play(players, problems, mark, &self.rules, &stats, scene)?;
+        let played = game::play(
+            players,
+            problems,
+            mark,
+            &self.rules,
+            (&stats, &Baselines::default()),
+            scene,
+        )?;
         Ok(played.problems)
     }
 }

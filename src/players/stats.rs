@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
+use crate::algo::BaselineState;
 use crate::checkpoint::{DISCRIMINATOR, GENERATOR, player_names};
 use crate::config::Players;
 use crate::metrics::{auc, mean};
+use crate::stage::Stage;
 
 /// An exponential moving average that starts at its first value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -131,9 +133,22 @@ pub struct PlayerStats {
     /// Of a discriminator, its recent verdicts, for the gate.
     #[serde(default)]
     pub verdicts: VerdictWindow,
+    /// Moving baselines by stage; none where the estimator has none.
+    #[serde(default, skip_serializing_if = "no_baselines")]
+    pub baselines: [BaselineState; Stage::COUNT],
 }
 
 impl PlayerStats {
+    /// The moving baseline at a stage.
+    pub fn baseline(&self, stage: Stage) -> BaselineState {
+        self.baselines[stage.index()]
+    }
+
+    /// Keeps the moving baseline at a stage.
+    pub fn keep_baseline(&mut self, stage: Stage, baseline: BaselineState) {
+        self.baselines[stage.index()] = baseline;
+    }
+
     /// Whether a discriminator is so far ahead that it waits for the generator: both its kill rate and the share of its
     /// attacks that are valid as it wrote them are above `bound`. The bank counts what a repaired attack kills, but that
     /// is killed by the reference's answer and not by the discriminator's own.
@@ -163,6 +178,10 @@ struct SavedStats {
     verdicts: VerdictWindow,
     generator: PlayerTotals,
     discriminator: PlayerTotals,
+    #[serde(default, skip_serializing_if = "no_baselines")]
+    generator_baselines: [BaselineState; Stage::COUNT],
+    #[serde(default, skip_serializing_if = "no_baselines")]
+    discriminator_baselines: [BaselineState; Stage::COUNT],
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     players: BTreeMap<String, PlayerStats>,
 }
@@ -215,6 +234,10 @@ impl AllPlayerStats {
     }
 }
 
+fn no_baselines(baselines: &[BaselineState; Stage::COUNT]) -> bool {
+    baselines.iter().all(BaselineState::is_empty)
+}
+
 fn totals_of(stats: &[PlayerStats]) -> PlayerTotals {
     PlayerTotals::of(stats.iter().map(|stats| &stats.totals))
 }
@@ -255,7 +278,13 @@ impl From<AllPlayerStats> for SavedStats {
             [only] => only.clone(),
             _ => PlayerStats::default(),
         };
+        let ours = match &stats.generators[..] {
+            [only] => only.baselines,
+            _ => Default::default(),
+        };
         Self {
+            generator_baselines: ours,
+            discriminator_baselines: only.baselines,
             validity: only.validity,
             bank_kill_rate: only.bank_kill_rate,
             verdicts: only.verdicts,
@@ -271,6 +300,7 @@ impl From<SavedStats> for AllPlayerStats {
         if kept.players.is_empty() {
             let generator = PlayerStats {
                 totals: kept.generator,
+                baselines: kept.generator_baselines,
                 ..PlayerStats::default()
             };
             let discriminator = PlayerStats {
@@ -278,6 +308,7 @@ impl From<SavedStats> for AllPlayerStats {
                 validity: kept.validity,
                 bank_kill_rate: kept.bank_kill_rate,
                 verdicts: kept.verdicts,
+                baselines: kept.discriminator_baselines,
             };
             return Self {
                 generators: vec![generator],

@@ -29,7 +29,10 @@ pub fn run(places: &Places, keep_downloads: bool) -> Result<()> {
         let libtorch = scope.spawn(|| libtorch::provide(places, keep_downloads));
         let runtime = sandbox_runtime::provide(places);
         let libtorch = libtorch.join();
-        (libtorch.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), runtime)
+        (
+            libtorch.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            runtime,
+        )
     });
     let (libtorch, runtime) = (libtorch?, runtime?);
     let downloaded = match libtorch.downloaded {
