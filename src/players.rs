@@ -11,6 +11,7 @@ use crate::checkpoint::{
 use crate::config::{Config, Model};
 use crate::discriminator::Discriminator;
 use crate::generator::Generator;
+use crate::model::arch::Family;
 use crate::model::rollouts::Rollouts;
 use crate::model::{ModelConfig, Transformer};
 use crate::optimizer::{AdamW, AdamWOptions, AdamWState, Muon, OptimizerError};
@@ -72,13 +73,7 @@ impl Pair {
 pub fn model_config(model: &Model, vocab_size: usize) -> ModelConfig {
     let int = |n: usize| n as i64;
     ModelConfig {
-        // The published family whose biases stand where these do.
-        model_type: if model.attention_bias {
-            "qwen2"
-        } else {
-            "llama"
-        }
-        .into(),
+        model_type: Family::of_scratch(model.attention_bias).model_type.into(),
         vocab_size: int(vocab_size),
         hidden_size: int(model.hidden_size),
         intermediate_size: int(model.intermediate_size),
@@ -93,8 +88,7 @@ pub fn model_config(model: &Model, vocab_size: usize) -> ModelConfig {
         rope_theta: model.rope_theta,
         tie_word_embeddings: model.tie_word_embeddings,
         attention_bias: model.attention_bias,
-        rope_scaling: None,
-        eos_token_id: Vec::new(),
+        ..ModelConfig::default()
     }
 }
 

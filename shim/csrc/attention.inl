@@ -10,13 +10,13 @@ void rope_store_as(float* qkv, const Heads& h, int64_t m, const int64_t* positio
   const int64_t d = h.width, half = d / 2, row = (h.query + 2 * h.key_value) * d;
 #pragma omp parallel for schedule(static) if (m > 4)
   for (int64_t i = 0; i < m; i++) {
-    const float *c = cos + positions[i] * d, *s = sin + positions[i] * d;
+    const float *c = cos ? cos + positions[i] * d : nullptr, *s = cos ? sin + positions[i] * d : nullptr;
     const int64_t block = slots[i] / BLOCK, place = slots[i] % BLOCK;
     for (int64_t head = 0; head < h.query + h.key_value; head++) {
       float* x = qkv + i * row + head * d;
       const float* norm = head < h.query ? q_norm : k_norm;
       if (norm) norm_row(x, norm, d, eps, x);
-      for (int64_t j = 0; j < half; j++) {
+      for (int64_t j = 0; c && j < half; j++) {
         const float a = x[j], b = x[j + half];
         x[j] = a * c[j] - b * s[j];
         x[j + half] = b * c[j + half] + a * s[j + half];
@@ -93,8 +93,9 @@ void all_values(const float* weights, int64_t stride, int64_t length, const int3
   for (; j < d; j += LANES) head_values<N, 1, T>(weights, stride, length, table, values + j, block_size, d, y + j);
 }
 
-// Turns scores into weights that sum to one; what lies beyond `length` becomes zero.
-void softmax(float* s, int64_t length, int64_t padded) {
+// Turns scores into weights that sum to one; what lies before `from` and beyond `length` becomes zero.
+void softmax(float* s, int64_t from, int64_t length, int64_t padded) {
+  for (int64_t j = 0; j < from; j++) s[j] = -INFINITY;
   for (int64_t j = length; j < padded; j++) s[j] = -INFINITY;
   vf most = splat(-INFINITY);
   for (int64_t j = 0; j < padded; j += LANES) most = load(s + j) > most ? load(s + j) : most;
@@ -105,8 +106,12 @@ void softmax(float* s, int64_t length, int64_t padded) {
     store(s + j, e);
     total += e;
   }
-  // exponential stops at e^-87, so columns beyond the end are taken out by hand.
+  // exponential stops at e^-87, so columns that are not seen are taken out by hand.
   float all = sum(total);
+  for (int64_t j = 0; j < from; j++) {
+    all -= s[j];
+    s[j] = 0;
+  }
   for (int64_t j = length; j < padded; j++) {
     all -= s[j];
     s[j] = 0;
@@ -117,7 +122,7 @@ void softmax(float* s, int64_t length, int64_t padded) {
 
 template <typename T>
 void attend_as(const float* qkv, const Heads& h, int64_t m, const int32_t* tables, int64_t stride,
-               const int64_t* lengths, float scale, const T* keys, const T* values, float* y) {
+               const int64_t* lengths, int64_t window, float scale, const T* keys, const T* values, float* y) {
   const int64_t d = h.width, row = (h.query + 2 * h.key_value) * d, shared = h.query / h.key_value;
   const int64_t block_size = h.key_value * d * BLOCK;
   int64_t longest = 0;
@@ -128,8 +133,11 @@ void attend_as(const float* qkv, const Heads& h, int64_t m, const int32_t* table
     float* scores = new float[shared * padded];
 #pragma omp for schedule(dynamic, 4)
     for (int64_t task = 0; task < m * h.key_value; task++) {
-      const int64_t i = task / h.key_value, kv = task % h.key_value, length = lengths[i];
-      const int32_t* table = tables + i * stride;
+      const int64_t i = task / h.key_value, kv = task % h.key_value;
+      // Blocks that lie before the window are passed over; the rest counts from the first one that does not.
+      const int64_t hidden = window && lengths[i] > window ? lengths[i] - window : 0;
+      const int64_t skipped = hidden / BLOCK * BLOCK, length = lengths[i] - skipped, from = hidden - skipped;
+      const int32_t* table = tables + i * stride + skipped / BLOCK;
       const float* q = qkv + i * row + kv * shared * d;
       const T *k = keys + kv * d * BLOCK, *v = values + kv * d * BLOCK;
       for (int64_t b = 0; b * BLOCK < length; b++) {
@@ -140,7 +148,7 @@ void attend_as(const float* qkv, const Heads& h, int64_t m, const int32_t* table
         for (; n < shared; n++) block_scores<1, T>(q + n * d, d, block, scale, to + n * padded, padded);
       }
       const int64_t here = (length + BLOCK - 1) / BLOCK * BLOCK;
-      for (int64_t n = 0; n < shared; n++) softmax(scores + n * padded, length, here);
+      for (int64_t n = 0; n < shared; n++) softmax(scores + n * padded, from, length, here);
       float* out = y + (i * h.query + kv * shared) * d;
       int64_t n = 0;
       for (; n + 4 <= shared; n += 4)
@@ -153,13 +161,13 @@ void attend_as(const float* qkv, const Heads& h, int64_t m, const int32_t* table
 }
 
 void attend(const float* qkv, const Heads* heads, int64_t m, const int32_t* tables, int64_t stride,
-            const int64_t* lengths, float scale, const Cache* cache, float* y) {
+            const int64_t* lengths, int64_t window, float scale, const Cache* cache, float* y) {
   if (cache->bf16)
-    attend_as(qkv, *heads, m, tables, stride, lengths, scale, (const uint16_t*)cache->keys,
+    attend_as(qkv, *heads, m, tables, stride, lengths, window, scale, (const uint16_t*)cache->keys,
               (const uint16_t*)cache->values, y);
   else
-    attend_as(qkv, *heads, m, tables, stride, lengths, scale, (const float*)cache->keys, (const float*)cache->values,
-              y);
+    attend_as(qkv, *heads, m, tables, stride, lengths, window, scale, (const float*)cache->keys,
+              (const float*)cache->values, y);
 }
 
 }  // namespace

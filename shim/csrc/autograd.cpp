@@ -61,27 +61,30 @@ struct RmsNorm : Function<RmsNorm> {
   }
 };
 
-struct SwiGlu : Function<SwiGlu> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& gate_in, const Tensor& up_in) {
+struct Glu : Function<Glu> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& gate_in, const Tensor& up_in, int64_t activation) {
     const Tensor gate = gate_in.contiguous(), up = up_in.contiguous();
     Tensor y = at::empty_like(gate);
     by_kind(gate, [&](const auto& kernels, auto kind) {
       using T = decltype(kind);
-      kernels.swiglu(data<T>(gate), data<T>(up), gate.numel(), fill<T>(y));
+      kernels.glu(data<T>(gate), data<T>(up), gate.numel(), (gauntlet::Activation)activation, fill<T>(y));
     });
     ctx->save_for_backward({gate, up});
+    ctx->saved_data["activation"] = activation;
     return y;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const Tensor &gate = saved[0], &up = saved[1], dy = grads[0].contiguous();
+    const auto activation = (gauntlet::Activation)ctx->saved_data["activation"].toInt();
     Tensor dgate = at::empty_like(gate), dup = at::empty_like(up);
     by_kind(gate, [&](const auto& kernels, auto kind) {
       using T = decltype(kind);
-      kernels.swiglu_backward(data<T>(gate), data<T>(up), data<T>(dy), gate.numel(), fill<T>(dgate), fill<T>(dup));
+      kernels.glu_backward(data<T>(gate), data<T>(up), data<T>(dy), gate.numel(), activation, fill<T>(dgate),
+                           fill<T>(dup));
     });
-    return {dgate, dup};
+    return {dgate, dup, Tensor()};
   }
 };
 
@@ -119,8 +122,8 @@ const char* gauntlet_train_rms_norm(const Tensor* x, const Tensor* weight, doubl
   return guarded([&] { *out = new Tensor(RmsNorm::apply(*x, *weight, eps)); });
 }
 
-const char* gauntlet_train_swiglu(const Tensor* gate, const Tensor* up, Tensor** out) {
-  return guarded([&] { *out = new Tensor(SwiGlu::apply(*gate, *up)); });
+const char* gauntlet_train_glu(const Tensor* gate, const Tensor* up, int32_t activation, Tensor** out) {
+  return guarded([&] { *out = new Tensor(Glu::apply(*gate, *up, (int64_t)activation)); });
 }
 
 const char* gauntlet_train_rotate(const Tensor* x, const Tensor* cos, const Tensor* sin, Tensor** out) {

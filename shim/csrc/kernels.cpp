@@ -67,7 +67,9 @@ void gauntlet_rms_norm(const float* x, const float* weight, int64_t m, int64_t c
   kernels().rms_norm(x, weight, m, c, eps, y);
 }
 
-void gauntlet_swiglu(const float* x, int64_t m, int64_t width, float* y) { kernels().swiglu(x, m, width, y); }
+void gauntlet_glu(const float* x, int64_t m, int64_t width, int32_t activation, float* y) {
+  kernels().glu(x, m, width, (gauntlet::Activation)activation, y);
+}
 
 void gauntlet_rope_store(float* qkv, const gauntlet::Heads* heads, int64_t m, const int64_t* positions,
                          const int64_t* slots, const float* cos, const float* sin, const float* q_norm,
@@ -76,8 +78,8 @@ void gauntlet_rope_store(float* qkv, const gauntlet::Heads* heads, int64_t m, co
 }
 
 void gauntlet_attend(const float* qkv, const gauntlet::Heads* heads, int64_t m, const int32_t* tables, int64_t stride,
-                     const int64_t* lengths, float scale, const gauntlet::Cache* cache, float* y) {
-  kernels().attend(qkv, heads, m, tables, stride, lengths, scale, cache, y);
+                     const int64_t* lengths, int64_t window, float scale, const gauntlet::Cache* cache, float* y) {
+  kernels().attend(qkv, heads, m, tables, stride, lengths, window, scale, cache, y);
 }
 
 void gauntlet_adamw_bf16(uint16_t* weight, const uint16_t* grad, uint16_t* exp_avg, uint16_t* exp_avg_sq, int64_t n,

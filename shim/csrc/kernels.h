@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "activation.h"
+
 namespace gauntlet {
 
 // Instruction sets that there are kernels for, each with those before it: whatever the compiler takes for granted; AVX2
@@ -55,16 +57,17 @@ struct Kernels {
   // read in: 4 m k bytes, or for int8 136 m ceil(k / 64).
   void (*linear)(const Packed* packed, const float* x, int64_t m, float* y, int32_t add, void* scratch);
   void (*rms_norm)(const float* x, const float* weight, int64_t m, int64_t c, float eps, float* y);
-  // y [m, i] = silu(x[:, :i]) * x[:, i:]
-  void (*swiglu)(const float* x, int64_t m, int64_t i, float* y);
-  // Norms (where given) and turns queries and keys of qkv [m, (H + 2 K) D] in place, and stores keys and values at
-  // `slots` (block * 16 + place in the block). Tables are [positions, D].
+  // y [m, i] = activation(x[:, :i]) * x[:, i:]
+  void (*glu)(const float* x, int64_t m, int64_t i, Activation activation, float* y);
+  // Norms (where given) and turns (where there are tables, [positions, D]) queries and keys of qkv [m, (H + 2 K) D] in
+  // place, and stores keys and values at `slots` (block * 16 + place in the block).
   void (*rope_store)(float* qkv, const Heads* heads, int64_t m, const int64_t* positions, const int64_t* slots,
                      const float* cos, const float* sin, const float* q_norm, const float* k_norm, float eps,
                      const Cache* cache);
-  // y [m, H D]: row i attends to the first lengths[i] tokens of the blocks tables[i * stride ..].
+  // y [m, H D]: row i attends to the first lengths[i] tokens of the blocks tables[i * stride ..], of which it sees the
+  // last `window`, or all with 0.
   void (*attend)(const float* qkv, const Heads* heads, int64_t m, const int32_t* tables, int64_t stride,
-                 const int64_t* lengths, float scale, const Cache* cache, float* y);
+                 const int64_t* lengths, int64_t window, float scale, const Cache* cache, float* y);
 };
 
 extern const Kernels kernels_base;

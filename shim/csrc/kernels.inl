@@ -7,6 +7,6 @@
 
 namespace gauntlet {
 
-extern const Kernels GAUNTLET_KERNELS = {pack, linear, rms_norm, swiglu, rope_store, attend};
+extern const Kernels GAUNTLET_KERNELS = {pack, linear, rms_norm, glu, rope_store, attend};
 
 }  // namespace gauntlet

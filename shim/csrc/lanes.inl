@@ -118,6 +118,12 @@ inline vf exponential(vf x) {
   return p * (vf)power;
 }
 
+inline vf sigmoid(vf x) { return 1.0f / (1.0f + exponential(-x)); }
+
+// gelu(x) is about x sigmoid(GELU (x + CUBE x^3)) (Hendrycks and Gimpel 2016): the published formula in tanh, since
+// (1 + tanh z) / 2 = sigmoid(2 z). GELU is 2 sqrt(2 / pi).
+constexpr float GELU = 1.59576912f, CUBE = 0.044715f;
+
 inline vf root(vf x) {
 #if defined(__AVX512F__)
   return (vf)_mm512_maskz_sqrt_ps(0xffff, (__m512)x);

@@ -55,9 +55,9 @@ const char* gauntlet_tensor_over(void* data, int64_t length, void* owner, void (
 }
 
 // Null if the guard could not be made. The guard must be dropped on the thread that made it, last made first.
-c10::InferenceMode* gauntlet_inference_mode_enter() {
+c10::InferenceMode* gauntlet_inference_mode_enter(int32_t on) {
   c10::InferenceMode* guard = nullptr;
-  guarded([&] { guard = new c10::InferenceMode(true); });
+  guarded([&] { guard = new c10::InferenceMode(on != 0); });
   return guard;
 }
 

@@ -4,6 +4,8 @@
 #pragma once
 #include <cstdint>
 
+#include "activation.h"
+
 namespace gauntlet {
 
 // For activations of T: float, or uint16_t for bf16.
@@ -14,9 +16,9 @@ struct TrainKernels {
   // dx [m, c], and dweight [c] unless null.
   void (*rms_norm_backward)(const T* x, const float* weight, const float* inverse, const T* dy, int64_t m, int64_t c,
                             T* dx, float* dweight);
-  // y [n] = silu(gate) * up
-  void (*swiglu)(const T* gate, const T* up, int64_t n, T* y);
-  void (*swiglu_backward)(const T* gate, const T* up, const T* dy, int64_t n, T* dgate, T* dup);
+  // y [n] = activation(gate) * up
+  void (*glu)(const T* gate, const T* up, int64_t n, Activation activation, T* y);
+  void (*glu_backward)(const T* gate, const T* up, const T* dy, int64_t n, Activation activation, T* dgate, T* dup);
   // y = x * cos + (-x2, x1) * sin for x [tokens, heads, width]; token t takes row t mod rows of the tables
   // [rows, width]. With `back` the transpose, which is the backward.
   void (*rotate)(const T* x, const float* cos, const float* sin, int64_t tokens, int64_t rows, int64_t heads,

@@ -53,24 +53,31 @@ void train_rms_norm_backward(const T* x, const float* weight, const float* inver
   }
 }
 
-inline vf sigmoid(vf x) { return 1.0f / (1.0f + exponential(-x)); }
-
 template <typename T>
-void train_swiglu(const T* gate, const T* up, int64_t n, T* y) {
+void train_glu(const T* gate, const T* up, int64_t n, Activation activation, T* y) {
 #pragma omp parallel for schedule(static) if (n > WORTH_THREADS)
   for (int64_t i = 0; i < n; i += LANES) {
     const vf g = load(gate + i);
-    store(y + i, g * sigmoid(g) * load(up + i));
+    const vf s = activation == SILU ? sigmoid(g) : sigmoid(GELU * (g + CUBE * g * g * g));
+    store(y + i, g * s * load(up + i));
   }
 }
 
+// With u the sigmoid's argument, (g s(u))' = s (1 + g u' (1 - s)).
 template <typename T>
-void train_swiglu_backward(const T* gate, const T* up, const T* dy, int64_t n, T* dgate, T* dup) {
+void train_glu_backward(const T* gate, const T* up, const T* dy, int64_t n, Activation activation, T* dgate, T* dup) {
 #pragma omp parallel for schedule(static) if (n > WORTH_THREADS)
   for (int64_t i = 0; i < n; i += LANES) {
-    const vf g = load(gate + i), s = sigmoid(g), d = load(dy + i);
-    store(dgate + i, d * load(up + i) * s * (1.0f + g * (1.0f - s)));
-    store(dup + i, d * g * s);
+    const vf g = load(gate + i), d = load(dy + i);
+    if (activation == SILU) {
+      const vf s = sigmoid(g);
+      store(dgate + i, d * load(up + i) * s * (1.0f + g * (1.0f - s)));
+      store(dup + i, d * g * s);
+    } else {
+      const vf s = sigmoid(GELU * (g + CUBE * g * g * g)), slope = GELU * (1.0f + 3.0f * CUBE * g * g);
+      store(dgate + i, d * load(up + i) * s * (1.0f + g * slope * (1.0f - s)));
+      store(dup + i, d * g * s);
+    }
   }
 }
 
@@ -140,7 +147,7 @@ void train_adamw(uint16_t* weight, const uint16_t* grad, uint16_t* exp_avg, uint
 }
 
 template <typename T>
-constexpr TrainKernels<T> of = {train_rms_norm<T>, train_rms_norm_backward<T>, train_swiglu<T>, train_swiglu_backward<T>,
+constexpr TrainKernels<T> of = {train_rms_norm<T>, train_rms_norm_backward<T>, train_glu<T>, train_glu_backward<T>,
                                 train_rotate<T>};
 
 }  // namespace

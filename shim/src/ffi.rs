@@ -37,7 +37,7 @@ unsafe extern "C" {
         release: extern "C" fn(*mut c_void),
         out: *mut *mut C_tensor,
     ) -> *const c_char;
-    fn gauntlet_inference_mode_enter() -> *mut RawInferenceMode;
+    fn gauntlet_inference_mode_enter(on: i32) -> *mut RawInferenceMode;
     fn gauntlet_inference_mode_exit(guard: *mut RawInferenceMode);
 }
 
@@ -115,7 +115,7 @@ fn checked(message: *const c_char) -> Result<(), ShimError> {
     Err(ShimError::Torch(message.to_string_lossy().into_owned()))
 }
 
-/// Keeps this thread in inference mode until dropped.
+/// Keeps this thread in inference mode, or out of it, until dropped.
 ///
 /// Not `Send`: the mode is the thread's. Guards are private to [`crate::inference_mode`], whose closure nests them.
 pub(crate) struct InferenceGuard {
@@ -124,9 +124,9 @@ pub(crate) struct InferenceGuard {
 }
 
 impl InferenceGuard {
-    pub(crate) fn enter() -> Self {
-        // SAFETY: takes no arguments; returns null or a guard that only `drop` below deletes.
-        let raw = unsafe { gauntlet_inference_mode_enter() };
+    pub(crate) fn enter(on: bool) -> Self {
+        // SAFETY: takes a truth value; returns null or a guard that only `drop` below deletes.
+        let raw = unsafe { gauntlet_inference_mode_enter(on.into()) };
         let raw = NonNull::new(raw).expect("a guard of a few bytes can be allocated");
         InferenceGuard {
             raw,
@@ -149,9 +149,10 @@ unsafe extern "C" {
         eps: f64,
         out: *mut *mut C_tensor,
     ) -> *const c_char;
-    fn gauntlet_train_swiglu(
+    fn gauntlet_train_glu(
         gate: *const C_tensor,
         up: *const C_tensor,
+        activation: i32,
         out: *mut *mut C_tensor,
     ) -> *const c_char;
     fn gauntlet_train_rotate(
@@ -180,10 +181,10 @@ pub(crate) fn train_rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
     made(|out| unsafe { gauntlet_train_rms_norm(x.as_ptr(), weight.as_ptr(), eps, out) })
 }
 
-/// `crate::training::swiglu`, operands checked.
-pub(crate) fn train_swiglu(gate: &Tensor, up: &Tensor) -> Tensor {
-    // SAFETY: as above.
-    made(|out| unsafe { gauntlet_train_swiglu(gate.as_ptr(), up.as_ptr(), out) })
+/// `crate::training::glu`, operands checked.
+pub(crate) fn train_glu(gate: &Tensor, up: &Tensor, activation: i32) -> Tensor {
+    // SAFETY: as above; the number is one of an `Activation`.
+    made(|out| unsafe { gauntlet_train_glu(gate.as_ptr(), up.as_ptr(), activation, out) })
 }
 
 /// `crate::training::rotate`, operands checked.

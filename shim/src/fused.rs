@@ -5,6 +5,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::activation::Activation;
 use crate::kernels::{self, RawCache, RawHeads, RawPacked};
 
 /// How packed weights are stored.
@@ -148,13 +149,13 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
     y
 }
 
-/// `silu(gate) * up` `[m, i]` of `x` `[m, 2 i]`, which holds both side by side.
-pub fn swiglu(x: &Tensor) -> Tensor {
+/// `activation(gate) * up` `[m, i]` of `x` `[m, 2 i]`, which holds both side by side.
+pub fn glu(x: &Tensor, activation: Activation) -> Tensor {
     let (m, both) = x.size2().expect("x has two dimensions");
     assert_eq!(both % 2, 0, "x has a gate for every value");
     check("x", x, &[m, both]);
     let y = Tensor::empty([m, both / 2], (Kind::Float, Device::Cpu));
-    kernels::swiglu(x, &y);
+    kernels::glu(x, activation as i32, &y);
     y
 }
 
@@ -198,6 +199,21 @@ pub struct Places {
     lengths: Tensor,
     /// Blocks of each token's sequence, `[m, stride]` (int32).
     tables: Tensor,
+    /// One more than the largest position.
+    longest: i64,
+}
+
+/// How the heads of a layer attend.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attend<'a> {
+    /// cos and sin `[positions, D]` that queries and keys are turned by; none leaves them as they are.
+    pub rotary: Option<(&'a Tensor, &'a Tensor)>,
+    /// Weights `[D]` that query and key heads are normed by before they are turned, and the epsilon.
+    pub norms: Option<(&'a Tensor, &'a Tensor, f64)>,
+    /// How many tokens, itself included, a token sees at most; all where there is none.
+    pub window: Option<i64>,
+    /// What products of queries and keys are multiplied by, 1 / sqrt(D) where it is not said.
+    pub scale: Option<f64>,
 }
 
 impl Places {
@@ -225,6 +241,7 @@ impl Places {
             }
         }
         Self {
+            longest: lengths.iter().copied().max().unwrap_or(0),
             positions: Tensor::from_slice(&positions),
             slots: Tensor::from_slice(&slots),
             lengths: Tensor::from_slice(&lengths),
@@ -234,6 +251,11 @@ impl Places {
 
     fn len(&self) -> i64 {
         self.positions.size()[0]
+    }
+
+    /// Positions that tables of angles must cover.
+    pub fn longest(&self) -> i64 {
+        self.longest
     }
 }
 
@@ -305,33 +327,29 @@ impl PagedCache {
         assert!(most(&places.lengths) <= stride * BLOCK, "lengths");
     }
 
-    /// Attention of one layer: turns queries and keys of `qkv` `[m, (H + 2 K) D]` in place by `cos` and `sin`
-    /// `[positions, D]`, after norming them where `norms` gives weights `[D]` and the epsilon; stores keys and values; and
-    /// returns what each token attends to, `[m, H D]`.
+    /// Attention of one layer: norms and turns queries and keys of `qkv` `[m, (H + 2 K) D]` in place as `with` says, stores
+    /// keys and values, and returns what each token attends to, `[m, H D]`.
     pub fn attend(
         &mut self,
         layer: usize,
         qkv: &mut Tensor,
         places: &Places,
-        (cos, sin): (&Tensor, &Tensor),
-        norms: Option<(&Tensor, &Tensor, f64)>,
+        with: &Attend,
     ) -> Tensor {
         let (m, width) = (places.len(), self.shape.width);
         check("qkv", qkv, &[m, self.shape.row()]);
-        let table = cos.size();
-        check("cos", cos, &[table[0], width]);
-        check("sin", sin, &table);
+        if let Some((cos, sin)) = with.rotary {
+            let table = cos.size();
+            check("cos", cos, &[table[0], width]);
+            check("sin", sin, &table);
+            assert!(places.longest <= table[0], "positions");
+        }
+        assert!(with.window.is_none_or(|window| window > 0), "window");
         if layer == 0 {
             // The same places serve every layer.
             self.check(places);
-            let last = if m == 0 {
-                0
-            } else {
-                places.positions.max().int64_value(&[])
-            };
-            assert!(last < table[0], "positions");
         }
-        if let Some((q, k, _)) = norms {
+        if let Some((q, k, _)) = with.norms {
             check("q_norm", q, &[width]);
             check("k_norm", k, &[width]);
         }
@@ -345,8 +363,7 @@ impl PagedCache {
                 &places.lengths,
                 &places.tables,
             ],
-            (cos, sin),
-            norms,
+            with,
             self.raw(layer),
             &y,
         );
@@ -448,13 +465,21 @@ mod tests {
             ) < 1e-5,
             "{isa:?}"
         );
-        let exact = x.narrow(1, 0, 36).silu() * x.narrow(1, 36, 36);
-        assert!(distance(&swiglu(&x), &exact) < 1e-5, "{isa:?}");
+        for activation in Activation::ALL {
+            let exact = activation.apply(&x.narrow(1, 0, 36)) * x.narrow(1, 36, 36);
+            assert!(distance(&glu(&x, activation), &exact) < 1e-5, "{isa:?}");
+        }
     }
 
     #[test]
     fn attention_over_scattered_blocks_is_causal_attention() {
         isa::on_each(check_attention);
+    }
+
+    /// Each position sees itself and the `window - 1` before it: bool `[tokens, tokens]`.
+    fn sees(tokens: i64, window: i64) -> Tensor {
+        let all = Tensor::ones([tokens, tokens], (Kind::Bool, Device::Cpu));
+        all.tril(0).triu(1 - window)
     }
 
     fn check_attention(isa: Isa) {
@@ -470,18 +495,35 @@ mod tests {
             let angles = wave(&[64, width / 2], 0.4);
             let angles = Tensor::cat(&[&angles, &angles], 1);
             let (cos, sin) = (angles.cos(), angles.sin());
-            for half in [false, true] {
+            let cases = [
+                (false, None, true),
+                (true, None, true),
+                (false, Some(5), true),
+                (false, Some(16), true),
+                (false, Some(18), false),
+                (true, Some(100), false),
+            ];
+            for (half, window, turns) in cases {
                 qkv.copy_(&original);
                 let mut cache = PagedCache::new(shape, 1, 5, half);
+                let with = Attend {
+                    rotary: turns.then_some((&cos, &sin)),
+                    window,
+                    scale: window.map(|_| 0.3),
+                    norms: None,
+                };
                 let blocks = [4u32, 0, 2];
                 let places: Vec<(i64, &[u32])> = (0..tokens).map(|p| (p, &blocks[..])).collect();
                 let places = Places::new(&places);
-                let y = cache.attend(0, &mut qkv, &places, (&cos, &sin), None);
+                let y = cache.attend(0, &mut qkv, &places, &with);
                 let heads = |from: i64, n: i64| {
                     let part = original.narrow(1, from * width, n * width);
                     part.view([1, tokens, n, width]).transpose(1, 2)
                 };
                 let turn = |x: Tensor| {
+                    if !turns {
+                        return x;
+                    }
                     let (a, b) = (x.narrow(3, 0, width / 2), x.narrow(3, width / 2, width / 2));
                     let turned = Tensor::cat(&[&b.neg(), &a], 3);
                     x * cos.narrow(0, 0, tokens) + turned * sin.narrow(0, 0, tokens)
@@ -490,15 +532,18 @@ mod tests {
                     &turn(heads(0, query)),
                     &turn(heads(query, key_value)),
                     &heads(query + key_value, key_value),
-                    None::<Tensor>,
+                    Some(&sees(tokens, window.unwrap_or(tokens))),
                     0.0,
-                    true,
-                    None,
+                    false,
+                    window.map(|_| 0.3),
                     query != key_value,
                 );
                 let exact = exact.transpose(1, 2).reshape([tokens, query * width]);
                 let tolerance = if half { 2e-2 } else { 1e-5 };
-                assert!(distance(&y, &exact) < tolerance, "{isa:?} {shape:?} {half}");
+                assert!(
+                    distance(&y, &exact) < tolerance,
+                    "{isa:?} {shape:?} {half} {window:?} {turns}"
+                );
             }
         }
     }
@@ -515,6 +560,10 @@ mod tests {
         let table = Tensor::ones([8, 16], (Kind::Float, Device::Cpu));
         let mut qkv = wave(&[1, 48], 0.0);
         let places = Places::new(&[(0, &[0, 7])]);
-        let _ = cache.attend(0, &mut qkv, &places, (&table, &table), None);
+        let with = Attend {
+            rotary: Some((&table, &table)),
+            ..Attend::default()
+        };
+        let _ = cache.attend(0, &mut qkv, &places, &with);
     }
 }

@@ -16,7 +16,14 @@ use crate::ffi::InferenceGuard;
 /// assert!(!logits.requires_grad());
 /// ```
 pub fn inference_mode<T>(f: impl FnOnce() -> T) -> T {
-    let _guard = InferenceGuard::enter();
+    let _guard = InferenceGuard::enter(true);
+    f()
+}
+
+/// Runs `f` out of inference mode, also where that holds around it: for tensors that are kept beyond it and read in a
+/// backward pass.
+pub fn normal_mode<T>(f: impl FnOnce() -> T) -> T {
+    let _guard = InferenceGuard::enter(false);
     f()
 }
 
@@ -70,6 +77,17 @@ mod tests {
                 .expect("the thread ran")
         });
         assert!(tracked);
+    }
+
+    #[test]
+    fn a_tensor_of_normal_mode_is_kept_for_backward() {
+        let weight = leaf();
+        let kept = inference_mode(|| {
+            let kept = normal_mode(|| Tensor::ones([2], (Kind::Float, Device::Cpu)));
+            assert!(!tracks(&weight));
+            kept
+        });
+        let _ = weight.f_mul(&kept).expect("it is no inference tensor");
     }
 
     #[test]

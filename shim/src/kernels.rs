@@ -9,6 +9,8 @@ use std::ffi::c_void;
 
 use tch::Tensor;
 
+use crate::fused::Attend;
+
 /// `gauntlet::Packed`.
 #[repr(C)]
 pub(crate) struct RawPacked {
@@ -77,7 +79,7 @@ unsafe extern "C" {
         scratch: *mut c_void,
     );
     fn gauntlet_rms_norm(x: *const f32, weight: *const f32, m: i64, c: i64, eps: f32, y: *mut f32);
-    fn gauntlet_swiglu(x: *const f32, m: i64, width: i64, y: *mut f32);
+    fn gauntlet_glu(x: *const f32, m: i64, width: i64, activation: i32, y: *mut f32);
     fn gauntlet_rope_store(
         qkv: *mut f32,
         heads: *const RawHeads,
@@ -98,6 +100,7 @@ unsafe extern "C" {
         tables: *const i32,
         stride: i64,
         lengths: *const i64,
+        window: i64,
         scale: f32,
         cache: *const RawCache,
         y: *mut f32,
@@ -154,29 +157,33 @@ pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32, y: &Tensor) {
     unsafe { gauntlet_rms_norm(floats(x), floats(weight), size[0], size[1], eps, floats(y)) }
 }
 
-pub(crate) fn swiglu(x: &Tensor, y: &Tensor) {
+pub(crate) fn glu(x: &Tensor, activation: i32, y: &Tensor) {
     let size = y.size();
-    // SAFETY: y is contiguous f32 [m, i], x is [m, 2 i] or one wider.
-    unsafe { gauntlet_swiglu(floats(x), size[0], size[1], floats(y)) }
+    // SAFETY: y is contiguous f32 [m, i], x is [m, 2 i] or one wider; the number is one of an `Activation`.
+    unsafe { gauntlet_glu(floats(x), size[0], size[1], activation, floats(y)) }
 }
 
 pub(crate) fn attention(
     qkv: &Tensor,
     heads: RawHeads,
     [positions, slots, lengths, tables]: &[&Tensor; 4],
-    (cos, sin): (&Tensor, &Tensor),
-    norms: Option<(&Tensor, &Tensor, f64)>,
+    with: &Attend,
     cache: RawCache,
     y: &Tensor,
 ) {
     let m = positions.size()[0];
-    let (q_norm, k_norm, eps) = match norms {
+    let (q_norm, k_norm, eps) = match with.norms {
         Some((q, k, eps)) => (floats(q).cast_const(), floats(k).cast_const(), eps as f32),
         None => (std::ptr::null(), std::ptr::null(), 0.0),
     };
-    let scale = 1.0 / (heads.width as f32).sqrt();
+    let (cos, sin) = match with.rotary {
+        Some((cos, sin)) => (floats(cos).cast_const(), floats(sin).cast_const()),
+        None => (std::ptr::null(), std::ptr::null()),
+    };
+    let plain = 1.0 / (heads.width as f32).sqrt();
+    let scale = with.scale.map_or(plain, |scale| scale as f32);
     // SAFETY: `PagedCache::attend`, the only caller, has checked that qkv, tables of angles, norms and y have the shapes that
-    // kernels.h states, that positions lie in the tables, that slots and blocks lie in the cache, and that each length
+    // kernels.h states, that positions lie in the tables that are given, that slots and blocks lie in the cache, and that each length
     // lies within the blocks of its row. `Places` makes int64 and int32 tensors of m rows.
     unsafe {
         gauntlet_rope_store(
@@ -185,8 +192,8 @@ pub(crate) fn attention(
             m,
             positions.data_ptr().cast(),
             slots.data_ptr().cast(),
-            floats(cos),
-            floats(sin),
+            cos,
+            sin,
             q_norm,
             k_norm,
             eps,
@@ -199,6 +206,7 @@ pub(crate) fn attention(
             tables.data_ptr().cast(),
             tables.size()[1],
             lengths.data_ptr().cast(),
+            with.window.unwrap_or(0),
             scale,
             &cache,
             floats(y),

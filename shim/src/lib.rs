@@ -2,9 +2,9 @@
 //!
 //! - [`fused_adamw`]: libtorch's fused AdamW step over many tensors at once; [`adamw_bf16`]: the same on a weight in bf16
 //!   alone, rounded stochastically.
-//! - [`inference_mode`]: runs a closure with autograd's bookkeeping switched off altogether.
+//! - [`inference_mode`]: runs a closure with autograd's bookkeeping switched off altogether; [`normal_mode`] goes out of it.
 //! - [`fused`]: products of packed weights and attention over a paged cache, for decoding.
-//! - [`training`]: RMSNorm, SwiGLU and rotary positions in one pass each, with their gradients.
+//! - [`training`]: RMSNorm, gated activations and rotary positions in one pass each, with their gradients.
 //! - [`Isa`]: the instruction sets that these kernels are compiled for, of which the processor's widest is taken.
 //! - [`MappedFile`]: a file seen as memory; [`map_tensor`]: a part of one seen as a tensor; [`read_tensor`]: a tensor read
 //!   from a file, and seen while it is read.
@@ -13,6 +13,7 @@
 //!
 //! All `unsafe` of the workspace outside the sandbox is in this crate.
 
+mod activation;
 mod adamw;
 mod allocator;
 mod ffi;
@@ -25,10 +26,11 @@ mod mapped;
 pub mod training;
 mod writeback;
 
+pub use activation::Activation;
 pub use adamw::{FusedAdamW, Rounding, adamw_bf16, fused_adamw};
 pub use allocator::keep_freed_memory;
 pub use filled::read_tensor;
-pub use inference::inference_mode;
+pub use inference::{inference_mode, normal_mode};
 pub use isa::Isa;
 pub use mapped::{MappedFile, map_tensor};
 pub use writeback::begin_writeback;

@@ -6,6 +6,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::activation::Activation;
 use crate::ffi;
 
 /// Values that a kernel takes at a time.
@@ -39,17 +40,17 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Tensor {
     ffi::train_rms_norm(x, weight, eps)
 }
 
-/// `silu(gate) * up` (Shazeer 2020), of one shape and kind.
+/// `activation(gate) * up` (Shazeer 2020), of one shape and kind.
 ///
 /// # Panics
 ///
 /// If shapes or kinds differ, or the kernels do not take them.
-pub fn swiglu(gate: &Tensor, up: &Tensor) -> Tensor {
+pub fn glu(gate: &Tensor, up: &Tensor, activation: Activation) -> Tensor {
     let width = gate.size().last().copied().unwrap_or(1);
     assert_eq!(gate.size(), up.size(), "gate and up have one shape");
     assert_eq!(gate.kind(), up.kind(), "gate and up have one kind");
     assert!(fits(gate, width) && fits(up, width));
-    ffi::train_swiglu(gate, up)
+    ffi::train_glu(gate, up, activation as i32)
 }
 
 /// Rotary positions (Su et al. 2021) for `x` `[B, T, H, D]`: `x * cos + (-x2, x1) * sin`, with x1 and x2 the halves of a
@@ -140,15 +141,20 @@ mod tests {
     }
 
     #[test]
-    fn swiglu_is_silu_times_up() {
-        for shape in [&[16][..], &[3, 4, 352]] {
-            // Values at which the exponential over- and underflows, too.
-            let gate = (random(shape) * 30.0).detach().set_requires_grad(true);
-            agree(
-                &[gate, random(shape)],
-                |t| swiglu(&t[0], &t[1]),
-                |t| t[0].silu() * &t[1],
-            );
+    fn a_gated_layer_is_libtorchs_activation_times_up() {
+        for (shape, activation) in [&[16][..], &[3, 4, 352]]
+            .into_iter()
+            .flat_map(|shape| Activation::ALL.map(|activation| (shape, activation)))
+        {
+            // Values at which the exponential over- and underflows, too, and values around zero.
+            for size in [30.0, 1.0] {
+                let gate = (random(shape) * size).detach().set_requires_grad(true);
+                agree(
+                    &[gate, random(shape)],
+                    |t| glu(&t[0], &t[1], activation),
+                    |t| activation.apply(&t[0]) * &t[1],
+                );
+            }
         }
     }
 
@@ -226,9 +232,11 @@ mod tests {
         rounds(&[random(&[7, 48]), random(&[48])], 1, |t| {
             rms_norm(&t[0], &t[1], 1e-5)
         });
-        rounds(&[random(&[5, 32]), random(&[5, 32])], 2, |t| {
-            swiglu(&t[0], &t[1])
-        });
+        for activation in Activation::ALL {
+            rounds(&[random(&[5, 32]), random(&[5, 32])], 2, |t| {
+                glu(&t[0], &t[1], activation)
+            });
+        }
         let tables = [random(&[6, 32]), random(&[6, 32])];
         rounds(&[random(&[2, 6, 3, 32])], 1, |t| {
             rotate(&t[0], &tables[0].detach(), &tables[1].detach())
@@ -240,7 +248,7 @@ mod tests {
         let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0].repeat(8);
         let up = Tensor::from_slice(&values).to_kind(Kind::BFloat16);
         isa::on_each(|isa| {
-            let y = swiglu(&up.ones_like(), &up).to_kind(Kind::Float);
+            let y = glu(&up.ones_like(), &up, Activation::Silu).to_kind(Kind::Float);
             let y: Vec<f32> = Vec::try_from(&y).unwrap();
             let kept = y[0].is_nan() && y[1] == f32::INFINITY && y[2] == f32::NEG_INFINITY;
             assert!(kept && (y[3] - 0.731).abs() < 0.004, "{isa:?}: {y:?}");

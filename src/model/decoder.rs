@@ -437,7 +437,8 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::test_config;
+    use super::super::arch::{FAMILIES, Family};
+    use super::super::config::{test_config, test_family};
     use super::*;
 
     fn request(prompt: &[u32], sample: u64, segments: usize) -> Request {
@@ -474,7 +475,11 @@ mod tests {
 
     #[test]
     fn logprobs_equal_those_of_a_plain_forward_pass() {
-        let model = Transformer::init(&test_config(), 0.02, 11, Device::Cpu);
+        FAMILIES.into_iter().for_each(check_logprobs);
+    }
+
+    fn check_logprobs(family: &Family) {
+        let model = Transformer::init(&test_family(family), 0.2, 11, Device::Cpu);
         let requests: Vec<Request> = (0..6u64)
             .map(|i| request(&[5, 6, 7, 8][..1 + i as usize % 4], i, 3))
             .collect();
@@ -494,7 +499,8 @@ mod tests {
                     let expected = log_probs.double_value(&[0, at as i64 - 1, i64::from(*token)]);
                     assert!(
                         (expected - f64::from(*logprob)).abs() < 1e-4,
-                        "{expected} {logprob}"
+                        "{}: {expected} {logprob}",
+                        family.model_type
                     );
                     at += 1;
                 }

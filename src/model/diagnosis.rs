@@ -18,7 +18,7 @@ pub fn first_not_finite(model: &Transformer, tokens: &[u32]) -> String {
         .view([1, -1]);
     let positions = Tensor::arange(tokens.size()[1], (Kind::Int64, model.device())).view([1, -1]);
     gauntlet_shim::inference_mode(|| {
-        let rotary = model.rotary_at(&positions);
+        let rotary = model.rotary_at(&positions, tokens.size()[1]);
         let mut hidden = model.embed(&tokens);
         if broken(&hidden) {
             return "the output of model.embed_tokens".to_owned();

@@ -16,6 +16,7 @@ use gauntlet_shim::fused::{BLOCK, PagedCache, Places};
 use super::decoder::{DecodeError, DecodeOptions, Request, Sampled};
 use super::fused::FusedModel;
 use super::pretrained::available_memory;
+use super::rope::Rope;
 use super::sampling::draw;
 
 /// Tokens of prompts in one pass.
@@ -325,7 +326,9 @@ impl Engine {
         if needed <= self.pool.holders.len() {
             return Ok(());
         }
-        let bytes = needed as u64 * self.model.block_bytes();
+        let positions = sizes.first().map_or(0, |blocks| blocks * BLOCK_TOKENS);
+        let angles = Rope::bytes(self.model.config(), positions as i64);
+        let bytes = needed as u64 * self.model.block_bytes() + angles;
         if let Some(available) = available_memory()
             && bytes > available
         {

@@ -3,11 +3,14 @@
 //!
 //! Shape legend: M tokens of any sequences, C hidden size, V vocabulary, D width of a head.
 
-use gauntlet_shim::fused::{HeadShape, PackedLinear, PagedCache, Places, rms_norm, swiglu};
+use std::sync::Arc;
+
+use gauntlet_shim::fused::{Attend, HeadShape, PackedLinear, PagedCache, Places, glu, rms_norm};
 use tch::{Device, Kind, Tensor};
 
 use super::config::ModelConfig;
-use super::layers::Linear;
+use super::layers::{Linear, Norm};
+use super::rope::Rope;
 use super::transformer::Transformer;
 
 pub use gauntlet_shim::fused::Precision;
@@ -26,13 +29,17 @@ pub enum FusedError {
 }
 
 struct FusedLayer {
-    input_norm: Tensor,
+    before_attention: Tensor,
     qkv: PackedLinear,
     qk_norm: Option<(Tensor, Tensor)>,
+    rope: Option<usize>,
+    window: Option<i64>,
     output: PackedLinear,
-    post_norm: Tensor,
+    after_attention: Option<Tensor>,
+    before_mlp: Tensor,
     gate_up: PackedLinear,
     down: PackedLinear,
+    after_mlp: Option<Tensor>,
 }
 
 /// A model packed for decoding. It does not change when the model it was made of is trained.
@@ -42,7 +49,8 @@ pub struct FusedModel {
     layers: Vec<FusedLayer>,
     norm: Tensor,
     head: PackedLinear,
-    cos_sin: (Tensor, Tensor),
+    ropes: Vec<Arc<Rope>>,
+    embedding_scale: Option<f64>,
     precision: Precision,
 }
 
@@ -62,6 +70,7 @@ impl FusedModel {
             return Err(FusedError::Device(model.device()));
         }
         let float = |t: &Tensor| t.detach().to_kind(Kind::Float).contiguous();
+        let scale = |norm: &Norm| float(&norm.scale());
         let side_by_side = |parts: &[&Linear]| {
             let weights: Vec<Tensor> = parts.iter().map(|p| p.merged()).collect();
             let weights: Vec<&Tensor> = weights.iter().collect();
@@ -76,22 +85,26 @@ impl FusedModel {
             .layers
             .iter()
             .map(|layer| FusedLayer {
-                input_norm: float(&layer.input_norm),
+                before_attention: scale(&layer.before_attention),
                 qkv: side_by_side(&[&layer.q_proj, &layer.k_proj, &layer.v_proj]),
-                qk_norm: layer.qk_norm.as_ref().map(|(q, k)| (float(q), float(k))),
+                qk_norm: layer.qk_norm.as_ref().map(|(q, k)| (scale(q), scale(k))),
+                rope: layer.rope,
+                window: layer.window,
                 output: side_by_side(&[&layer.o_proj]),
-                post_norm: float(&layer.post_norm),
+                after_attention: layer.after_attention.as_ref().map(scale),
+                before_mlp: scale(&layer.before_mlp),
                 gate_up: side_by_side(&[&layer.gate_proj, &layer.up_proj]),
                 down: side_by_side(&[&layer.down_proj]),
+                after_mlp: layer.after_mlp.as_ref().map(scale),
             })
             .collect();
-        let (cos, sin) = &model.cos_sin;
         Ok(Self {
             embed_tokens: model.embed_tokens.detach(),
             layers,
-            norm: float(&model.norm),
+            norm: scale(&model.norm),
             head: PackedLinear::new(&[&model.lm_head], None, precision),
-            cos_sin: (float(cos), float(sin)),
+            ropes: model.ropes.clone(),
+            embedding_scale: model.embedding_scale(),
             config,
             precision,
         })
@@ -141,23 +154,42 @@ impl FusedModel {
     /// Hidden states `[M, C]` of `tokens` at `places`, whose keys and values go into `cache`.
     pub fn forward(&self, tokens: &[i64], places: &Places, cache: &mut PagedCache) -> Tensor {
         let eps = self.config.rms_norm_eps;
-        let (cos, sin) = (&self.cos_sin.0, &self.cos_sin.1);
+        let tables = |rope: &Arc<Rope>| rope.tables(places.longest());
+        let tables: Vec<(Tensor, Tensor)> = self.ropes.iter().map(tables).collect();
+        let activation = self.config.family().activation;
+        // Adds a layer's output, normed where the block says so, to the residual stream.
+        let add = |linear: &PackedLinear, x: &Tensor, norm: &Option<Tensor>, to: &mut Tensor| {
+            match norm {
+                Some(norm) => *to += rms_norm(&linear.forward(x), norm, eps),
+                None => linear.add_to(x, to),
+            }
+        };
         let tokens = Tensor::from_slice(tokens);
         let mut hidden =
             Tensor::embedding(&self.embed_tokens, &tokens, -1, false, false).to_kind(Kind::Float);
+        if let Some(scale) = self.embedding_scale {
+            hidden *= scale;
+        }
         for (index, layer) in self.layers.iter().enumerate() {
             let mut qkv = layer
                 .qkv
-                .forward(&rms_norm(&hidden, &layer.input_norm, eps));
-            let norms = layer.qk_norm.as_ref().map(|(q, k)| (q, k, eps));
-            let attended = cache.attend(index, &mut qkv, places, (cos, sin), norms);
-            layer.output.add_to(&attended, &mut hidden);
-            let gated = swiglu(
-                &layer
-                    .gate_up
-                    .forward(&rms_norm(&hidden, &layer.post_norm, eps)),
+                .forward(&rms_norm(&hidden, &layer.before_attention, eps));
+            let with = Attend {
+                rotary: layer.rope.map(|rope| (&tables[rope].0, &tables[rope].1)),
+                norms: layer.qk_norm.as_ref().map(|(q, k)| (q, k, eps)),
+                window: layer.window,
+                scale: self.config.attention_scale(),
+            };
+            let attended = cache.attend(index, &mut qkv, places, &with);
+            add(
+                &layer.output,
+                &attended,
+                &layer.after_attention,
+                &mut hidden,
             );
-            layer.down.add_to(&gated, &mut hidden);
+            let x = rms_norm(&hidden, &layer.before_mlp, eps);
+            let gated = glu(&layer.gate_up.forward(&x), activation);
+            add(&layer.down, &gated, &layer.after_mlp, &mut hidden);
         }
         hidden
     }
@@ -172,24 +204,23 @@ impl FusedModel {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::test_config;
+    use super::super::arch::{FAMILIES, Family};
+    use super::super::config::{test_config, test_family};
     use super::*;
 
-    pub(crate) fn model(family: &str) -> Transformer {
+    fn model(family: &Family) -> Transformer {
         let config = ModelConfig {
-            model_type: family.into(),
             hidden_size: 64,
             head_dim: 16,
-            attention_bias: family == "qwen2",
-            tie_word_embeddings: family == "llama",
-            ..test_config()
+            tie_word_embeddings: family.model_type == "llama",
+            ..test_family(family)
         };
         Transformer::init(&config, 0.2, 3, Device::Cpu)
     }
 
     #[test]
     fn hidden_states_are_those_of_the_plain_model() {
-        for family in ["llama", "qwen2", "qwen3"] {
+        for family in FAMILIES {
             let model = model(family);
             let tokens: Vec<i64> = (0..23).map(|i| (i * 7) % 40).collect();
             let input = Tensor::from_slice(&tokens).view([1, -1]);
@@ -218,7 +249,8 @@ mod tests {
                 );
                 assert!(
                     worst < tolerance * size,
-                    "{family} {precision:?}: {worst} of {size}"
+                    "{} {precision:?}: {worst} of {size}",
+                    family.model_type
                 );
             }
         }

@@ -120,7 +120,7 @@ impl LoraConfig {
 }
 
 /// PEFT's name of one factor of the adapter on the layer `model.layers.0.self_attn.q_proj`.
-fn adapter_name(layer: &str, factor: char) -> String {
+pub(super) fn adapter_name(layer: &str, factor: char) -> String {
     format!("base_model.model.{layer}.lora_{factor}.weight")
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows of problems, stages or rewards.
 
+pub mod arch;
 pub mod chat_template;
 pub mod config;
 pub mod decoder;

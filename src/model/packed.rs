@@ -12,12 +12,12 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
-use super::layers::{Attention, Prompt, Segment};
+use super::layers::{Attention, Prompt, Segment, sees};
 use super::lora::cast;
 use super::scoring::Span;
-use super::transformer::Transformer;
+use super::transformer::{Rotary, Transformer};
 
 /// Scored positions that go through the head together: logits of a chunk take `HEAD_ROWS` x V values.
 const HEAD_ROWS: i64 = 512;
@@ -28,6 +28,8 @@ struct Packed {
     tokens: Tensor,
     /// `[1, T]` (int64), counted from each sequence's start.
     positions: Tensor,
+    /// Length of the longest sequence.
+    longest: i64,
     /// In the order of the row, which they fill.
     segments: Vec<Segment>,
     /// Positions `[M]` that predict the scored tokens.
@@ -60,7 +62,7 @@ impl Packed {
             let before = begun.map(|start| Prompt {
                 start,
                 length: known as i64,
-                mask: sees(own.len(), known, device),
+                mask: sees(own.len() as i64, known as i64, device),
             });
             let start = row.push(own, known, before);
             for column in span.range.clone() {
@@ -76,6 +78,7 @@ impl Packed {
         Self {
             tokens: on_device(&row.tokens).view([1, -1]),
             positions: on_device(&row.positions).view([1, -1]),
+            longest: row.positions.iter().max().map_or(0, |last| last + 1),
             segments: row.segments,
             at: on_device(&at),
             targets: on_device(&targets),
@@ -89,13 +92,7 @@ impl Packed {
 
     /// Block `index` of `model`. What the last one makes of positions that are not scored nobody reads, so it goes on
     /// with the scored rows `[M, C]` behind its attention.
-    fn block(
-        &self,
-        model: &Transformer,
-        index: usize,
-        hidden: Tensor,
-        rotary: &(Tensor, Tensor),
-    ) -> Tensor {
+    fn block(&self, model: &Transformer, index: usize, hidden: Tensor, rotary: &Rotary) -> Tensor {
         let layer = &model.layers[index];
         let attention = Attention::Packed(&self.segments);
         if index + 1 < model.layers.len() {
@@ -109,15 +106,6 @@ impl Packed {
 /// What the scored part of a sequence goes on from.
 fn prompt<'a>(span: &Span<'a>) -> &'a [u32] {
     &span.tokens[..span.range.start]
-}
-
-/// Each of `length` positions behind a prompt of `known` tokens sees the prompt, what came before it, and itself.
-fn sees(length: usize, known: usize, device: Device) -> Tensor {
-    let all = Tensor::ones(
-        [length as i64, (known + length) as i64],
-        (Kind::Bool, device),
-    );
-    all.tril(known as i64)
 }
 
 /// A row while it is filled.
@@ -148,7 +136,7 @@ impl Row {
 /// `[M]`.
 pub fn scored_hidden(model: &Transformer, spans: &[Span]) -> (Tensor, Tensor) {
     let packed = Packed::new(model, spans);
-    let rotary = model.rotary_at(&packed.positions);
+    let rotary = model.rotary_at(&packed.positions, packed.longest);
     let mut hidden = model.embed(&packed.tokens);
     for index in 0..model.layers.len() {
         hidden = packed.block(model, index, hidden, &rotary);
@@ -174,7 +162,7 @@ pub fn backward(model: &Transformer, spans: &[Span], checkpointing: bool, loss: 
 /// The same with the activations of one block at a time.
 fn backward_by_block(model: &Transformer, spans: &[Span], loss: &mut ChunkLoss) {
     let packed = Packed::new(model, spans);
-    let rotary = model.rotary_at(&packed.positions);
+    let rotary = model.rotary_at(&packed.positions, packed.longest);
     let block = |index, hidden| packed.block(model, index, hidden, &rotary);
     let mut inputs = Vec::with_capacity(model.layers.len());
     let mut hidden = no_grad(|| model.embed(&packed.tokens));
@@ -255,9 +243,10 @@ fn hand_on(output: &Tensor, gradient: &Tensor) {
 
 #[cfg(test)]
 mod tests {
-    use tch::Reduction;
+    use tch::{Device, Reduction};
 
-    use super::super::config::test_config;
+    use super::super::arch::{FAMILIES, Family};
+    use super::super::config::test_family;
     use super::super::lora::LoraConfig;
     use super::super::scoring::span_logits;
     use super::*;
@@ -311,10 +300,11 @@ mod tests {
     }
 
     fn models() -> Vec<Transformer> {
-        let config = super::super::ModelConfig {
-            model_type: "qwen3".into(),
-            ..test_config()
-        };
+        FAMILIES.into_iter().flat_map(models_of).collect()
+    }
+
+    fn models_of(family: &Family) -> [Transformer; 2] {
+        let config = test_family(family);
         let full = Transformer::init(&config, 0.2, 5, Device::Cpu);
         let lora = LoraConfig {
             r: 2,
@@ -327,7 +317,7 @@ mod tests {
             *factor = factor.randn_like() * 0.1;
         }
         let adapted = full.share().with_adapter(lora, factors);
-        vec![full, adapted]
+        [full, adapted]
     }
 
     #[test]
@@ -375,9 +365,15 @@ mod tests {
 
     #[test]
     fn a_merged_model_is_the_adapted_one() {
-        let model = models().pop().unwrap();
+        for family in FAMILIES {
+            let [_, model] = models_of(family);
+            check_merged(&model);
+        }
+    }
+
+    fn check_merged(model: &Transformer) {
         let merged = Transformer::frozen(model.config(), model.merged(), Device::Cpu);
-        let (adapted, _) = scored_hidden(&model, &spans());
+        let (adapted, _) = scored_hidden(model, &spans());
         let (plain, _) = scored_hidden(&merged, &spans());
         assert!(close(&[adapted], &[plain]));
         let base = scored_hidden(&model.share(), &spans()).0;

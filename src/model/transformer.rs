@@ -1,18 +1,20 @@
-//! The decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+//! The decoder: RMSNorm, rotary positions, grouped-query attention, a gated feed-forward layer.
 //!
 //! Shape legend: B batch, T time (positions of this call), S cached positions, H query heads, K key-value heads,
 //! D width of a head, C hidden size, V vocabulary.
 
 use std::cell::Cell;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 
+use super::arch::Family;
 use super::config::ModelConfig;
 use super::kv_cache::KvCache;
-use super::layers::{Attention, Layer, Linear, rms_norm, rotate, swiglu};
-use super::lora::{Adapter, LoraConfig, cast};
-use super::rope;
+use super::layers::{Attention, Layer, Linear, Norm, glu, rotate};
+use super::lora::{Adapter, LoraConfig, adapter_name, cast};
+use super::rope::Rope;
 
 /// How sequences go through a model in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub enum Batching {
     },
 }
 
-/// A language model of the Llama family: weights under their published names, and the forward pass.
+/// A language model: weights under their published names, and the forward pass.
 pub struct Transformer {
     config: ModelConfig,
     /// Name and tensor in the order of the state dict. The layers hold shallow clones of the same storages.
@@ -35,10 +37,12 @@ pub struct Transformer {
     lora: Option<(LoraConfig, Vec<(String, Tensor)>)>,
     pub(super) embed_tokens: Tensor,
     pub(super) layers: Vec<Layer>,
-    pub(super) norm: Tensor,
+    pub(super) norm: Norm,
     pub(super) lm_head: Tensor,
-    /// Rotary tables, each of shape `[max_position_embeddings, D]`.
-    pub(super) cos_sin: (Tensor, Tensor),
+    /// The angles of [`ModelConfig::rope_bases`], shared by models on the same weights.
+    pub(super) ropes: Vec<Arc<Rope>>,
+    /// What embeddings are multiplied by.
+    embedding_scale: Option<f64>,
     /// Kind of the hidden states; weights of another kind are cast where they are used.
     compute: Kind,
     /// How sequences go through it in training.
@@ -46,6 +50,9 @@ pub struct Transformer {
     /// Whether dropout is on.
     train: Cell<bool>,
 }
+
+/// cos and sin for each of a model's ropes.
+pub(super) type Rotary = [(Tensor, Tensor)];
 
 /// LibTorch's generator is the process's: two threads that draw at once would share one stream. Seeds it, and keeps it
 /// until the guard is dropped.
@@ -56,9 +63,92 @@ pub(super) fn seeded(seed: u64) -> MutexGuard<'static, ()> {
     alone
 }
 
+/// The angles of a model's layers.
+fn ropes(config: &ModelConfig, device: Device) -> Vec<Arc<Rope>> {
+    let bases = config.rope_bases().into_iter();
+    let rope = |(base, scaling)| Arc::new(Rope::new(config, base, scaling, device));
+    bases.map(rope).collect()
+}
+
+/// `value` as a tensor of `kind` would hold it.
+fn rounded(value: f64, kind: Kind) -> f64 {
+    Tensor::from(value).to_kind(kind).double_value(&[])
+}
+
+fn by_name(weights: &[(String, Tensor)]) -> HashMap<&str, &Tensor> {
+    weights.iter().map(|(name, t)| (&**name, t)).collect()
+}
+
+/// Weights by their published names, of which layers hold shallow clones.
+struct Named<'a> {
+    config: &'a ModelConfig,
+    weights: HashMap<&'a str, &'a Tensor>,
+    factors: Option<(&'a LoraConfig, HashMap<&'a str, &'a Tensor>)>,
+}
+
+impl Named<'_> {
+    /// # Panics
+    ///
+    /// If there is none of that name, which is then missing in [`ModelConfig::weight_shapes`].
+    fn weight(&self, name: &str) -> Tensor {
+        self.weights[name].shallow_clone()
+    }
+
+    fn norm(&self, name: &str) -> Norm {
+        Norm {
+            weight: self.weight(&format!("{name}.weight")),
+            offset: self.config.family().norm_offset,
+            eps: self.config.rms_norm_eps,
+        }
+    }
+
+    fn linear(&self, name: &str) -> Linear {
+        let adapter = self.factors.as_ref().and_then(|(lora, factors)| {
+            let factor = |which| Some((*factors.get(&*adapter_name(name, which))?).shallow_clone());
+            Some(Adapter {
+                a: factor('A')?,
+                b: factor('B')?,
+                scale: lora.scale(),
+                dropout: lora.lora_dropout,
+            })
+        });
+        let bias = self.weights.get(&*format!("{name}.bias"));
+        Linear {
+            weight: self.weight(&format!("{name}.weight")),
+            bias: bias.map(|bias| bias.shallow_clone()),
+            adapter,
+        }
+    }
+
+    fn layer(&self, index: usize) -> Layer {
+        let family = self.config.family();
+        let linear = |name: &str| self.linear(&format!("model.layers.{index}.{name}"));
+        let norm = |name: &str| self.norm(&format!("model.layers.{index}.{name}"));
+        let norms = family.norms;
+        Layer {
+            before_attention: norm(norms.before_attention),
+            q_proj: linear("self_attn.q_proj"),
+            k_proj: linear("self_attn.k_proj"),
+            v_proj: linear("self_attn.v_proj"),
+            o_proj: linear("self_attn.o_proj"),
+            qk_norm: family
+                .qk_norm
+                .then(|| (norm("self_attn.q_norm"), norm("self_attn.k_norm"))),
+            rope: self.config.rope(index),
+            window: self.config.window(index),
+            after_attention: norms.after_attention.map(norm),
+            before_mlp: norm(norms.before_mlp),
+            gate_proj: linear("mlp.gate_proj"),
+            up_proj: linear("mlp.up_proj"),
+            down_proj: linear("mlp.down_proj"),
+            after_mlp: norms.after_mlp.map(norm),
+        }
+    }
+}
+
 impl Transformer {
     /// Freshly initialised weights: normal with `deviation`, the two projections that write to the residual stream
-    /// divided by sqrt(2 layers) (GPT-2, section 2.3), norms at one. Draws from LibTorch's generator, seeded by `seed`.
+    /// divided by sqrt(2 layers) (GPT-2, section 2.3), norms one. Draws from LibTorch's generator, seeded by `seed`.
     pub fn init(config: &ModelConfig, deviation: f64, seed: u64, device: Device) -> Self {
         let _alone = seeded(seed);
         let residual = deviation / ((2 * config.num_hidden_layers) as f64).sqrt();
@@ -68,8 +158,8 @@ impl Transformer {
             .map(|(name, shape)| {
                 // Drawn on the CPU so that every device starts from the same weights.
                 let options = (Kind::Float, Device::Cpu);
-                let tensor = if name.ends_with("norm.weight") {
-                    Tensor::ones(&shape, options)
+                let tensor = if Family::is_norm(&name) {
+                    Tensor::full(&shape, 1.0 - config.family().norm_offset, options)
                 } else if name.ends_with("bias") {
                     Tensor::zeros(&shape, options)
                 } else {
@@ -83,23 +173,23 @@ impl Transformer {
         Self::from_weights(config, weights, device)
     }
 
-    /// Builds the model on given weights, which must be exactly [`ModelConfig::weight_shapes`] in that order
-    /// (checkpoint loading compares names and shapes before it comes here). All of them take gradients.
+    /// Builds the model on given weights, which must be those of [`ModelConfig::weight_shapes`], in any order (loading
+    /// compares names and shapes before it comes here). All of them take gradients.
     pub fn from_weights(
         config: &ModelConfig,
         weights: Vec<(String, Tensor)>,
         device: Device,
     ) -> Self {
-        Self::build(config, weights, None, device, true)
+        Self::build(config, weights, None, ropes(config, device), device, true)
     }
 
     /// The same with weights that take no gradient.
     pub fn frozen(config: &ModelConfig, weights: Vec<(String, Tensor)>, device: Device) -> Self {
-        Self::build(config, weights, None, device, false)
+        Self::build(config, weights, None, ropes(config, device), device, false)
     }
 
     /// A model on the frozen weights of this one, which it shares, with an adapter that takes gradients. `weights` are
-    /// those of [`LoraConfig::weight_shapes`], in that order.
+    /// those of [`LoraConfig::weight_shapes`], in any order.
     pub fn with_adapter(&self, lora: LoraConfig, weights: Vec<(String, Tensor)>) -> Self {
         let device = self.device();
         let weights = weights
@@ -113,21 +203,31 @@ impl Transformer {
             .collect();
         let shared = self.shared_parameters();
         Self {
+            embedding_scale: self.embedding_scale,
             compute: self.compute,
             batching: self.batching,
-            ..Self::build(&self.config, shared, Some((lora, weights)), device, false)
+            ..Self::build(
+                &self.config,
+                shared,
+                Some((lora, weights)),
+                self.ropes.clone(),
+                device,
+                false,
+            )
         }
     }
 
     /// A model on the same weights, without an adapter, that takes no gradient.
     pub fn share(&self) -> Self {
         Self {
+            embedding_scale: self.embedding_scale,
             compute: self.compute,
             batching: self.batching,
             ..Self::build(
                 &self.config,
                 self.shared_parameters(),
                 None,
+                self.ropes.clone(),
                 self.device(),
                 false,
             )
@@ -143,80 +243,55 @@ impl Transformer {
         config: &ModelConfig,
         weights: Vec<(String, Tensor)>,
         lora: Option<(LoraConfig, Vec<(String, Tensor)>)>,
+        ropes: Vec<Arc<Rope>>,
         device: Device,
         trainable: bool,
     ) -> Self {
-        let parameters: Vec<(String, Tensor)> = weights
+        let mut weights: HashMap<String, Tensor> = weights.into_iter().collect();
+        let parameters: Vec<(String, Tensor)> = config
+            .weight_shapes()
             .into_iter()
-            .map(|(name, tensor)| {
-                (
-                    name,
-                    tensor
-                        .to_device(device)
-                        .contiguous()
-                        .set_requires_grad(trainable),
-                )
+            .map(|(name, _)| {
+                let tensor = weights
+                    .remove(&name)
+                    .unwrap_or_else(|| panic!("no weight {name}"));
+                let tensor = tensor.to_device(device).contiguous();
+                (name, tensor.set_requires_grad(trainable))
             })
             .collect();
-        let mut adapters = lora.iter().flat_map(|(_, weights)| {
-            let pairs = weights.iter().map(|(_, t)| t.shallow_clone());
-            pairs.collect::<Vec<_>>()
+        let lora = lora.map(|(lora, weights)| {
+            let mut weights: HashMap<String, Tensor> = weights.into_iter().collect();
+            let ordered = lora.weight_shapes(config).into_iter().map(|(name, _)| {
+                let tensor = weights
+                    .remove(&name)
+                    .unwrap_or_else(|| panic!("no weight {name}"));
+                (name, tensor)
+            });
+            let ordered: Vec<(String, Tensor)> = ordered.collect();
+            (lora, ordered)
         });
-        let adapted = |target: &str| {
-            let (lora, _) = lora.as_ref()?;
-            lora.target_modules
-                .iter()
-                .any(|t| t == target)
-                .then_some(lora)
+        let named = Named {
+            config,
+            weights: by_name(&parameters),
+            factors: lora
+                .as_ref()
+                .map(|(lora, weights)| (lora, by_name(weights))),
         };
-        let mut remaining = parameters.iter().map(|(_, tensor)| tensor.shallow_clone());
-        let mut next = || {
-            remaining
-                .next()
-                .expect("one tensor for every name of weight_shapes")
-        };
-        let embed_tokens = next();
-        let layers = (0..config.num_hidden_layers)
-            .map(|_| {
-                // Called in the order of weight_shapes.
-                let mut linear =
-                    |target: &str, bias: bool, next: &mut dyn FnMut() -> Tensor| Linear {
-                        weight: next(),
-                        bias: bias.then(&mut *next),
-                        adapter: adapted(target).map(|lora| {
-                            let mut factor = || adapters.next().expect("two factors a target");
-                            Adapter {
-                                a: factor(),
-                                b: factor(),
-                                scale: lora.scale(),
-                                dropout: lora.lora_dropout,
-                            }
-                        }),
-                    };
-                Layer {
-                    input_norm: next(),
-                    q_proj: linear("q_proj", config.attention_bias, &mut next),
-                    k_proj: linear("k_proj", config.attention_bias, &mut next),
-                    v_proj: linear("v_proj", config.attention_bias, &mut next),
-                    o_proj: linear("o_proj", config.output_bias(), &mut next),
-                    qk_norm: config.qk_norm().then(|| (next(), next())),
-                    post_norm: next(),
-                    gate_proj: linear("gate_proj", false, &mut next),
-                    up_proj: linear("up_proj", false, &mut next),
-                    down_proj: linear("down_proj", false, &mut next),
-                }
-            })
-            .collect();
-        let norm = next();
-        let lm_head = if config.tie_word_embeddings {
-            embed_tokens.shallow_clone()
-        } else {
-            next()
-        };
-        drop(adapters);
+        let layers = (0..config.num_hidden_layers as usize).map(|index| named.layer(index));
+        let layers = layers.collect();
+        let embed_tokens = named.weight("model.embed_tokens.weight");
+        let norm = named.norm("model.norm");
+        let lm_head = named.weight(match config.tie_word_embeddings {
+            true => "model.embed_tokens.weight",
+            false => "lm_head.weight",
+        });
+        drop(named);
         let compute = embed_tokens.kind();
         Self {
-            cos_sin: rope::tables(config, device),
+            ropes,
+            embedding_scale: config
+                .embedding_scale()
+                .map(|scale| rounded(scale, compute)),
             config: config.clone(),
             parameters,
             lora,
@@ -234,7 +309,9 @@ impl Transformer {
     /// hidden states in bf16, the weights are the masters of what is computed with.
     #[must_use]
     pub fn running(self, compute: Kind, batching: Batching) -> Self {
+        let scale = self.config.embedding_scale();
         Self {
+            embedding_scale: scale.map(|scale| rounded(scale, compute)),
             compute,
             batching,
             ..self
@@ -327,6 +404,7 @@ impl Transformer {
             .map(|(name, t)| (name.clone(), t.detach().copy()))
             .collect();
         Self {
+            embedding_scale: self.embedding_scale,
             compute: self.compute,
             batching: self.batching,
             ..Self::frozen(&self.config, weights, self.device())
@@ -337,8 +415,11 @@ impl Transformer {
     /// so no real position sees it.
     pub fn forward(&self, tokens: &Tensor) -> Tensor {
         let time = tokens.size()[1];
-        let (cos, sin) = &self.cos_sin;
-        let rotary = (cos.narrow(0, 0, time), sin.narrow(0, 0, time));
+        let first = |rope: &Arc<Rope>| {
+            let (cos, sin) = rope.tables(time);
+            (cos.narrow(0, 0, time), sin.narrow(0, 0, time))
+        };
+        let rotary: Vec<_> = self.ropes.iter().map(first).collect();
         let mut hidden = self.embed(tokens);
         for layer in &self.layers {
             hidden = self.block(layer, hidden, &rotary, Attention::Causal);
@@ -347,7 +428,7 @@ impl Transformer {
     }
 
     /// Hidden states `[B, T, C]` of `tokens` `[B, T]` at `positions` `[B, T]`, appended to `cache`.
-    /// `mask` is additive and broadcasts to `[B, H, T, S + T]`.
+    /// `mask` is additive and broadcasts to `[B, H, T, S + T]`; the columns that it leaves a row are neighbours.
     pub fn forward_cached(
         &self,
         tokens: &Tensor,
@@ -356,7 +437,8 @@ impl Transformer {
         cache: &mut KvCache,
     ) -> Tensor {
         let mask = cast(mask, self.compute);
-        let rotary = self.rotary_at(positions);
+        // No row has more positions than the cache has columns.
+        let rotary = self.rotary_at(positions, cache.filled() + tokens.size()[1]);
         let mut hidden = self.embed(tokens);
         for (layer, layer_cache) in self.layers.iter().zip(cache.layers_mut()) {
             let attention = Attention::Cached(&mask, layer_cache);
@@ -366,14 +448,18 @@ impl Transformer {
         self.final_norm(&hidden)
     }
 
-    /// Rotary tables at `positions` `[B, T]`, each `[B, 1, T, D]` in `f32`, to broadcast over heads.
-    pub(super) fn rotary_at(&self, positions: &Tensor) -> (Tensor, Tensor) {
+    /// Rotary tables at `positions` `[B, T]` below `end`, each `[B, 1, T, D]` in `f32`, to broadcast over heads.
+    pub(super) fn rotary_at(&self, positions: &Tensor, end: i64) -> Vec<(Tensor, Tensor)> {
         let table = |t: &Tensor| {
             let (b, n) = positions.size2().expect("positions have two dimensions");
             let rows = t.index_select(0, &positions.view([-1]));
             rows.view([b, 1, n, self.config.head_dim])
         };
-        (table(&self.cos_sin.0), table(&self.cos_sin.1))
+        let at = |rope: &Arc<Rope>| {
+            let (cos, sin) = rope.tables(end);
+            (table(&cos), table(&sin))
+        };
+        self.ropes.iter().map(at).collect()
     }
 
     /// Logits `[.., V]` of hidden states `[.., C]`.
@@ -383,22 +469,27 @@ impl Transformer {
 
     pub(super) fn embed(&self, tokens: &Tensor) -> Tensor {
         let embedded = Tensor::embedding(&self.embed_tokens, tokens, -1, false, false);
-        cast(&embedded, self.compute)
+        let embedded = cast(&embedded, self.compute);
+        match self.embedding_scale {
+            Some(scale) => embedded * scale,
+            None => embedded,
+        }
+    }
+
+    /// What embeddings are multiplied by, rounded as hidden states are.
+    pub(super) fn embedding_scale(&self) -> Option<f64> {
+        self.embedding_scale
     }
 
     pub(super) fn final_norm(&self, hidden: &Tensor) -> Tensor {
-        self.rms_norm(hidden, &self.norm)
-    }
-
-    fn rms_norm(&self, x: &Tensor, weight: &Tensor) -> Tensor {
-        rms_norm(x, weight, self.config.rms_norm_eps)
+        self.norm.forward(hidden)
     }
 
     pub(super) fn block(
         &self,
         layer: &Layer,
         hidden: Tensor,
-        rotary: &(Tensor, Tensor),
+        rotary: &Rotary,
         attention: Attention,
     ) -> Tensor {
         let attended = self.attend(layer, &hidden, rotary, attention);
@@ -410,13 +501,13 @@ impl Transformer {
         &self,
         layer: &Layer,
         hidden: &Tensor,
-        rotary: &(Tensor, Tensor),
+        rotary: &Rotary,
         attention: Attention,
     ) -> Tensor {
         let c = &self.config;
         let train = self.train.get();
         let (b, t) = (hidden.size()[0], hidden.size()[1]);
-        let x = self.rms_norm(hidden, &layer.input_norm);
+        let x = layer.before_attention.forward(hidden);
         let heads =
             |projection: &Linear, n: i64| projection.forward(&x, train).view([b, t, n, c.head_dim]);
         let (q, k) = (
@@ -424,16 +515,15 @@ impl Transformer {
             heads(&layer.k_proj, c.num_key_value_heads),
         );
         let (q, k) = match &layer.qk_norm {
-            Some((q_norm, k_norm)) => (self.rms_norm(&q, q_norm), self.rms_norm(&k, k_norm)),
+            Some((q_norm, k_norm)) => (q_norm.forward(&q), k_norm.forward(&k)),
             None => (q, k),
         };
+        let rotary = layer.rope.map(|rope| &rotary[rope]);
         let (q, k) = (rotate(&q, rotary), rotate(&k, rotary));
         let v = heads(&layer.v_proj, c.num_key_value_heads).transpose(1, 2);
-        attention.attend(&q, k, v).transpose(1, 2).reshape([
-            b,
-            t,
-            c.num_attention_heads * c.head_dim,
-        ])
+        let attended = attention.attend(&q, k, v, layer.window, c.attention_scale());
+        let width = c.num_attention_heads * c.head_dim;
+        attended.transpose(1, 2).reshape([b, t, width])
     }
 
     /// The rest of a block, which looks at one position at a time: its input `[.., C]` and what the heads made of it
@@ -445,11 +535,17 @@ impl Transformer {
         attended: &Tensor,
     ) -> Tensor {
         let train = self.train.get();
-        let hidden = hidden + layer.o_proj.forward(attended, train);
-        let x = self.rms_norm(&hidden, &layer.post_norm);
+        let normed = |added: Tensor, norm: &Option<Norm>| match norm {
+            Some(norm) => norm.forward(&added),
+            None => added,
+        };
+        let added = layer.o_proj.forward(attended, train);
+        let hidden = hidden + normed(added, &layer.after_attention);
+        let x = layer.before_mlp.forward(&hidden);
         let (gate, up) = (&layer.gate_proj, &layer.up_proj);
-        let gated = swiglu(&gate.forward(&x, train), &up.forward(&x, train));
-        hidden + layer.down_proj.forward(&gated, train)
+        let activation = self.config.family().activation;
+        let gated = glu(&gate.forward(&x, train), &up.forward(&x, train), activation);
+        hidden + normed(layer.down_proj.forward(&gated, train), &layer.after_mlp)
     }
 }
 

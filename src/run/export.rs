@@ -287,13 +287,9 @@ fn is_head(name: &str) -> bool {
 /// `config.json` as transformers reads it.
 pub fn hugging_face(config: &ModelConfig, kind: Kind) -> Json {
     let mut json = serde_json::to_value(config).expect("a model configuration is plain data");
-    let class = match &*config.model_type {
-        "qwen2" => "Qwen2ForCausalLM",
-        "qwen3" => "Qwen3ForCausalLM",
-        _ => "LlamaForCausalLM",
-    };
-    json["architectures"] = json!([class]);
-    json["hidden_act"] = "silu".into();
+    let family = config.family();
+    json["architectures"] = json!([family.class]);
+    json[family.activation_key] = family.activations()[0].into();
     json["torch_dtype"] = match kind {
         Kind::BFloat16 => "bfloat16",
         Kind::Half => "float16",
@@ -367,16 +363,16 @@ fn write_weights(path: &Path, weights: &[(String, Tensor)], kind: Kind) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::config::test_config;
+    use crate::model::arch::FAMILIES;
+    use crate::model::config::test_family;
     use crate::model::pretrained::published;
 
     #[test]
     fn an_exported_configuration_reads_back_as_it_was() {
-        for family in ["llama", "qwen2", "qwen3"] {
+        for family in FAMILIES {
             let config = ModelConfig {
-                model_type: family.into(),
                 eos_token_id: vec![3, 4],
-                ..test_config()
+                ..test_family(family)
             };
             let text = hugging_face(&config, Kind::BFloat16).to_string();
             assert_eq!(

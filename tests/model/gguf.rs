@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use gauntlet::model::pretrained::gguf::Gguf;
-use gauntlet::model::{Pretrained, Transformer};
+use gauntlet::model::{ModelConfig, Pretrained, Transformer};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::{open, token_rows, tokenizer};
@@ -109,6 +109,10 @@ fn written(family: &str) -> Writer {
         c.rms_norm_eps,
     );
     file.float(&format!("{family}.rope.freq_base"), c.rope_theta);
+    if family == "gemma3" {
+        file.int("gemma3.attention.sliding_window", 8);
+        file.int("gemma3.attention.sliding_window_pattern", 2);
+    }
     let json: serde_json::Value = serde_json::from_str(&tokenizer()).unwrap();
     let mut tokens: Vec<String> = json["model"]["vocab"]
         .as_object()
@@ -128,7 +132,15 @@ fn written(family: &str) -> Writer {
             .replace("lm_head", "output")
             .replace("model.layers.", "blk.")
             .replace("input_layernorm", "attn_norm")
-            .replace("post_attention_layernorm", "ffn_norm")
+            .replace("pre_feedforward_layernorm", "ffn_norm")
+            .replace("post_feedforward_layernorm", "post_ffw_norm")
+            .replace(
+                "post_attention_layernorm",
+                match family {
+                    "gemma3" => "post_attention_norm",
+                    _ => "ffn_norm",
+                },
+            )
             .replace("self_attn.q_norm", "attn_q_norm")
             .replace("self_attn.k_norm", "attn_k_norm")
             .replace("self_attn.o_proj", "attn_output")
@@ -136,8 +148,8 @@ fn written(family: &str) -> Writer {
             .replace("mlp.", "ffn_")
             .replace("_proj.", ".");
         let heads = match (family, name.rsplit('.').nth(1).unwrap()) {
-            ("llama", "q_proj") => Some(c.num_attention_heads),
-            ("llama", "k_proj") => Some(c.num_key_value_heads),
+            ("llama" | "smollm3", "q_proj") => Some(c.num_attention_heads),
+            ("llama" | "smollm3", "k_proj") => Some(c.num_key_value_heads),
             _ => None,
         };
         // The converter puts the halves of each llama head side by side, pair by pair.
@@ -146,6 +158,8 @@ fn written(family: &str) -> Writer {
                 .view([heads, 2, c.head_dim / 2, -1])
                 .transpose(1, 2)
                 .reshape(tensor.size()),
+            // It makes a factor of a norm's distance from one.
+            None if family == "gemma3" && name.ends_with("norm.weight") => tensor + 1.0,
             None => tensor.shallow_clone(),
         };
         file.tensor(&stored, &tensor.size(), 0, &float_bytes(&laid));
@@ -155,7 +169,7 @@ fn written(family: &str) -> Writer {
 
 #[test]
 fn a_converted_model_is_the_model() {
-    for family in ["qwen2", "qwen3"] {
+    for family in ["qwen2", "qwen3", "gemma3", "smollm3"] {
         check_converted(family, written(family));
     }
     // llama's rope scaling stands in the file as one factor a frequency.
@@ -256,6 +270,64 @@ fn damage_is_named_with_its_place() {
             let _ = model.weights(Kind::Float);
         }
     }
+}
+
+/// A file of `family` with more keys, as it is read or refused.
+fn opened_with(family: &str, more: impl FnOnce(&mut Writer)) -> Result<ModelConfig, String> {
+    let mut file = written(family);
+    more(&mut file);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.gguf");
+    std::fs::write(&path, file.bytes()).unwrap();
+    let opened = Pretrained::open(path.to_str().unwrap());
+    opened.map(|model| model.config).map_err(|e| e.to_string())
+}
+
+#[test]
+fn keys_of_rotary_positions_are_applied_or_refused_by_name() {
+    let scaling = |more: fn(&mut Writer)| {
+        let config = opened_with("qwen3", more).unwrap();
+        config.rope_scaling
+    };
+    // A factor alone stretches linearly, by its older name too.
+    for key in ["qwen3.rope.scaling.factor", "qwen3.rope.scale_linear"] {
+        let config = opened_with("qwen3", |file| file.float(key, 4.0)).unwrap();
+        let scaling = config.rope_scaling.unwrap();
+        assert_eq!((&*scaling.rope_type, scaling.factor), ("linear", 4.0));
+    }
+    assert!(scaling(|file| file.float("qwen3.rope.scaling.factor", 1.0)).is_none());
+    let yarn = scaling(|file| {
+        file.string("qwen3.rope.scaling.type", "yarn");
+        file.float("qwen3.rope.scaling.factor", 4.0);
+        file.float("qwen3.rope.scaling.attn_factor", 0.5);
+        file.float("qwen3.rope.scaling.yarn_beta_fast", 8.0);
+        file.float("qwen3.rope.scaling.yarn_beta_slow", 2.0);
+        file.int("qwen3.rope.dimension_count", 32);
+    })
+    .unwrap();
+    assert_eq!((yarn.beta_fast, yarn.beta_slow), (Some(8.0), Some(2.0)));
+    let factor = yarn.attention_factor.unwrap();
+    assert!(
+        (factor - 0.5 * (0.1 * 4f64.ln() + 1.0)).abs() < 1e-6,
+        "{factor}"
+    );
+    let refused: [(&str, f64); 4] = [
+        ("rope.scaling.attn_factor", 0.5),
+        ("rope.scaling.yarn_log_multiplier", 0.1),
+        ("rope.scaling.yarn_ext_factor", 0.5),
+        ("final_logit_softcapping", 30.0),
+    ];
+    for (key, value) in refused {
+        let error = opened_with("qwen3", |file| {
+            file.float("qwen3.rope.scaling.factor", 4.0);
+            file.float(&format!("qwen3.{key}"), value);
+        });
+        let error = error.unwrap_err();
+        assert!(error.contains(key), "{key}: {error}");
+    }
+    let partial = opened_with("qwen3", |file| file.int("qwen3.rope.dimension_count", 16));
+    let partial = partial.unwrap_err();
+    assert!(partial.contains("rope.dimension_count is 16"), "{partial}");
 }
 
 #[test]

@@ -39,14 +39,26 @@ def make(family, folder):
                                           tie_word_embeddings=False)
     elif family == "qwen2":
         config = transformers.Qwen2Config(**shared, rope_theta=1000000.0, tie_word_embeddings=True)
+    elif family == "gemma3":
+        # Windows of 8 in two of three layers, and a width whose root is rounded in bf16.
+        shared.update(hidden_size=80, num_hidden_layers=3)
+        config = transformers.Gemma3TextConfig(**shared, head_dim=32, sliding_window=8, sliding_window_pattern=2,
+                                               query_pre_attn_scalar=32, tie_word_embeddings=True)
+    elif family == "smollm3":
+        shared.update(num_hidden_layers=4)
+        config = transformers.SmolLM3Config(**shared, rope_theta=2000000.0, tie_word_embeddings=True,
+                                          pad_token_id=0, bos_token_id=1, eos_token_id=2)
     else:
         config = transformers.Qwen3Config(**shared, head_dim=32, rope_theta=1000000.0, tie_word_embeddings=True)
     torch.manual_seed(7)
     model = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            # Norms away from one and biases away from zero, so that a forgotten one shows.
-            weight.copy_(1 + 0.2 * torch.randn_like(weight) if "norm" in name else 0.15 * torch.randn_like(weight))
+            # Norms away from one (Gemma stores how far) and biases away from zero, so that a forgotten one shows.
+            one = 0 if family == "gemma3" else 1
+            # Gemma's embeddings are multiplied by sqrt(hidden_size), and would drown the rest.
+            size = 0.04 if family == "gemma3" and "embed" in name else 0.15
+            weight.copy_(one + 0.2 * torch.randn_like(weight) if "norm" in name else size * torch.randn_like(weight))
     # In bf16 the files are half as large; transformers and we read the same rounded values.
     model.to(torch.bfloat16).save_pretrained(folder, max_shard_size="60KB" if family == "qwen2" else "5GB")
 

@@ -5,9 +5,6 @@ use std::path::PathBuf;
 use super::super::config::ModelConfigError;
 use super::super::tokenizer::TokenizerError;
 
-/// Architectures that [`super::Pretrained`] reads.
-pub const ARCHITECTURES: [&str; 3] = ["llama", "qwen2", "qwen3"];
-
 /// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {

@@ -3,139 +3,168 @@
 
 use tch::{Kind, Tensor};
 
-use super::super::config::ModelConfig;
-use super::super::rope::RopeScaling;
-use super::error::{ARCHITECTURES, LoadError};
+use super::super::arch::{Family, Windows, all_but_each};
+use super::super::config::{LayerType, ModelConfig};
+use super::error::LoadError;
 use super::gguf::{Gguf, Value};
-
-/// Name of the tensor with one factor a rotary frequency.
-const LLAMA3_FACTORS: &str = "rope_freqs.weight";
+use super::gguf_rope;
 
 /// The configuration that the metadata describes.
 pub fn config(file: &Gguf) -> Result<ModelConfig, LoadError> {
-    let unsupported = |key: &str, value: String, supported: &str| LoadError::Unsupported {
-        path: file.path().to_owned(),
-        key: key.to_owned(),
-        value,
-        supported: supported.to_owned(),
-    };
     let architecture = file
         .get("general.architecture")
         .and_then(Value::as_text)
         .unwrap_or_default();
-    if !ARCHITECTURES.contains(&architecture) {
-        let known = format!("known architectures are {}", ARCHITECTURES.join(", "));
-        return Err(unsupported(
-            "general.architecture",
-            format!("{architecture:?}"),
-            &known,
-        ));
-    }
-    let key = |name: &str| format!("{architecture}.{name}");
-    let int = |name: &str| file.get(&key(name)).and_then(Value::as_int);
-    let needed = |name: &str| {
-        int(name).ok_or_else(|| LoadError::Damaged {
+    let Some(family) = Family::of_gguf(architecture) else {
+        let known = Family::list(|family| family.gguf);
+        return Err(LoadError::Unsupported {
             path: file.path().to_owned(),
-            what: format!("its metadata has no number {}", key(name)),
-        })
+            key: "general.architecture".into(),
+            value: format!("{architecture:?}"),
+            supported: format!("known architectures are {known}"),
+        });
     };
-    let (hidden_size, heads) = (needed("embedding_length")?, needed("attention.head_count")?);
+    let keys = Keys {
+        file,
+        architecture: family.gguf,
+    };
+    let (hidden_size, heads) = (
+        keys.needed("embedding_length")?,
+        keys.needed("attention.head_count")?,
+    );
     let vocab_size = file
         .shape("token_embd.weight")
         .and_then(|shape| shape.first().copied())
         .ok_or_else(|| missing(file, "token_embd.weight"))?;
-    let float = |name: &str| file.get(&key(name)).and_then(Value::as_float);
-    let context = needed("context_length")?;
-    let rope_scaling = match file.get(&key("rope.scaling.type")).and_then(Value::as_text) {
-        None | Some("none") => None,
-        Some(kind @ ("linear" | "yarn")) => Some(RopeScaling {
-            rope_type: kind.to_owned(),
-            factor: float("rope.scaling.factor").unwrap_or(1.0),
-            original_max_position_embeddings: int("rope.scaling.original_context_length"),
-            low_freq_factor: None,
-            high_freq_factor: None,
-            beta_fast: None,
-            beta_slow: None,
-            attention_factor: None,
-        }),
-        Some(other) => {
-            let value = format!("{other:?}");
-            return Err(unsupported(
-                &key("rope.scaling.type"),
-                value,
-                "linear and yarn are known",
-            ));
-        }
-    };
+    let head_dim = keys
+        .int("attention.key_length")
+        .unwrap_or(hidden_size / heads.max(1));
+    let layers = keys.needed("block_count")?;
     let mut config = ModelConfig {
-        model_type: architecture.to_owned(),
+        model_type: family.model_type.to_owned(),
         vocab_size,
         hidden_size,
-        intermediate_size: needed("feed_forward_length")?,
-        num_hidden_layers: needed("block_count")?,
+        intermediate_size: keys.needed("feed_forward_length")?,
+        num_hidden_layers: layers,
         num_attention_heads: heads,
-        num_key_value_heads: int("attention.head_count_kv").unwrap_or(heads),
-        head_dim: int("attention.key_length").unwrap_or(hidden_size / heads.max(1)),
-        max_position_embeddings: context,
-        rms_norm_eps: float("attention.layer_norm_rms_epsilon").unwrap_or(1e-6),
-        rope_theta: float("rope.freq_base").unwrap_or(10_000.0),
+        num_key_value_heads: keys.int("attention.head_count_kv").unwrap_or(heads),
+        head_dim,
+        max_position_embeddings: keys.needed("context_length")?,
+        rms_norm_eps: keys
+            .float("attention.layer_norm_rms_epsilon")
+            .unwrap_or(1e-6),
+        rope_theta: keys.float("rope.freq_base").unwrap_or(10_000.0),
         tie_word_embeddings: !file.has("output.weight"),
         attention_bias: file.has("blk.0.attn_q.bias"),
-        rope_scaling,
+        rope_scaling: gguf_rope::scaling(&keys, head_dim)?,
         eos_token_id: Vec::from_iter(
             file.get("tokenizer.ggml.eos_token_id")
                 .and_then(Value::as_int)
                 .map(|id| id as u32),
         ),
+        ..ModelConfig::default()
     };
+    if let Some(cap) = keys
+        .float("final_logit_softcapping")
+        .filter(|cap| *cap != 0.0)
+    {
+        return Err(keys.unsupported("final_logit_softcapping", cap, "logits are not capped here"));
+    }
+    if family.windows == Windows::AllButEach {
+        config.layer_types = window_pattern(&keys, family, layers)?;
+        config.sliding_window = Some(keys.needed("attention.sliding_window")?);
+        let local = keys.float("rope.freq_base_swa");
+        config.rope_local_base_freq = local.or(family.defaults()["rope_local_base_freq"].as_f64());
+        config.query_pre_attn_scalar = Some(attention_scalar(&config));
+    }
+    if let Some(interval) = family.no_rope_layer_interval {
+        // No key says it: readers of the format take the published interval.
+        config.no_rope_layers = all_but_each(interval, layers).map(u8::from).collect();
+    }
     config.validate()?;
     if config.rope_scaling.is_none() {
-        config.rope_scaling = llama3_scaling(file, &config)?;
+        config.rope_scaling = gguf_rope::llama3_scaling(&keys, &config)?;
     }
     Ok(config)
 }
 
-/// Llama 3.1's scaling, which a GGUF file holds as one factor a frequency. Where the bounds of that family's waves do not
-/// give these factors, they are refused.
-fn llama3_scaling(file: &Gguf, config: &ModelConfig) -> Result<Option<RopeScaling>, LoadError> {
-    if !file.has(LLAMA3_FACTORS) {
-        return Ok(None);
+/// The metadata of one architecture.
+pub struct Keys<'a> {
+    pub file: &'a Gguf,
+    pub architecture: &'static str,
+}
+
+impl Keys<'_> {
+    /// The whole name of a key.
+    pub fn name(&self, key: &str) -> String {
+        format!("{}.{key}", self.architecture)
     }
-    let factors: Vec<f64> = Vec::try_from(file.tensor(LLAMA3_FACTORS, Kind::Double)?)?;
-    let original = format!("{}.rope.scaling.original_context_length", config.model_type);
-    let original = file.get(&original).and_then(Value::as_int);
-    let scaling = RopeScaling {
-        rope_type: "llama3".into(),
-        factor: factors.iter().copied().fold(1.0, f64::max),
-        original_max_position_embeddings: Some(
-            original.unwrap_or(8192.min(config.max_position_embeddings)),
-        ),
-        low_freq_factor: Some(1.0),
-        high_freq_factor: Some(4.0),
-        beta_fast: None,
-        beta_slow: None,
-        attention_factor: None,
+
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.file.get(&self.name(key))
+    }
+
+    pub fn int(&self, key: &str) -> Option<i64> {
+        self.get(key).and_then(Value::as_int)
+    }
+
+    pub fn float(&self, key: &str) -> Option<f64> {
+        self.get(key).and_then(Value::as_float)
+    }
+
+    fn needed(&self, key: &str) -> Result<i64, LoadError> {
+        self.int(key).ok_or_else(|| LoadError::Damaged {
+            path: self.file.path().to_owned(),
+            what: format!("its metadata has no number {}", self.name(key)),
+        })
+    }
+
+    pub fn unsupported(&self, key: &str, value: impl ToString, supported: &str) -> LoadError {
+        LoadError::Unsupported {
+            path: self.file.path().to_owned(),
+            key: self.name(key),
+            value: value.to_string(),
+            supported: supported.to_owned(),
+        }
+    }
+}
+
+const PATTERN: &str = "attention.sliding_window_pattern";
+
+/// Which layers have a window: one flag a layer, or each so manieth has none, by default as the family publishes it.
+fn window_pattern(keys: &Keys, family: &Family, layers: i64) -> Result<Vec<LayerType>, LoadError> {
+    let kind = |slides: bool| match slides {
+        true => LayerType::SlidingAttention,
+        false => LayerType::FullAttention,
     };
-    let known = scaling.factors(config);
-    let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-4 * b;
-    if known.len() != factors.len() || !factors.iter().zip(&known).all(near) {
-        return Err(LoadError::Unsupported {
-            path: file.path().to_owned(),
-            key: LLAMA3_FACTORS.into(),
-            value: format!("{factors:.3?}"),
-            supported: format!(
-                "Llama 3.1's scaling is known, which would be {known:.3?} with a factor of {} over a first context of {}",
-                scaling.factor,
-                scaling.original_max_position_embeddings.unwrap_or_default()
-            ),
-        });
+    let published = family.defaults()["sliding_window_pattern"].as_i64();
+    match keys.get(PATTERN) {
+        Some(Value::Array(flags)) if flags.len() as i64 == layers => {
+            let flag = |flag: &Value| kind(matches!(flag, Value::Bool(true)));
+            Ok(flags.iter().map(flag).collect())
+        }
+        Some(Value::Array(flags)) => {
+            let given = format!("a list of {}", flags.len());
+            Err(keys.unsupported(PATTERN, given, &format!("there are {layers} layers")))
+        }
+        other => {
+            let pattern = other.and_then(Value::as_int).or(published).unwrap_or(1);
+            Ok(all_but_each(pattern, layers).map(kind).collect())
+        }
     }
-    Ok(Some(scaling))
+}
+
+/// What no key says of Gemma 3: only its model of 62 layers scales attention by another width than that of a head.
+fn attention_scalar(config: &ModelConfig) -> f64 {
+    match config.num_hidden_layers {
+        62 => config.hidden_size as f64 / config.num_attention_heads as f64,
+        _ => config.head_dim as f64,
+    }
 }
 
 /// The metadata that [`config`] reads. The error says what the format has no place for.
 pub fn metadata(config: &ModelConfig) -> Result<Vec<(String, Value)>, String> {
-    let family = &config.model_type;
+    let family = config.family();
     let int = |n: i64| Value::Int(n.into());
     let mut keys = vec![
         ("vocab_size", int(config.vocab_size)),
@@ -154,71 +183,94 @@ pub fn metadata(config: &ModelConfig) -> Result<Vec<(String, Value)>, String> {
         ("rope.dimension_count", int(config.head_dim)),
         ("rope.freq_base", Value::Float(config.rope_theta)),
     ];
-    if let Some(scaling) = &config.rope_scaling {
-        let waves = [
-            scaling.low_freq_factor.unwrap_or(1.0),
-            scaling.high_freq_factor.unwrap_or(4.0),
-        ];
-        let own = scaling.beta_fast.is_some()
-            || scaling.beta_slow.is_some()
-            || scaling.attention_factor.is_some();
-        if let Some(context) = scaling.original_max_position_embeddings {
-            keys.push(("rope.scaling.original_context_length", int(context)));
-        }
-        match &*scaling.rope_type {
-            "yarn" if own => {
-                return Err(
-                    "yarn with beta_fast, beta_slow or attention_factor of its own has no place in GGUF".into(),
-                );
-            }
-            kind @ ("linear" | "yarn") => {
-                keys.push(("rope.scaling.type", Value::Text(kind.to_owned())));
-                keys.push(("rope.scaling.factor", Value::Float(scaling.factor)));
-            }
-            "llama3" if waves != [1.0, 4.0] => {
-                return Err(format!(
-                    "llama3 scaling with low_freq_factor and high_freq_factor {waves:?} in place of 1 and 4 has no place in GGUF"
-                ));
-            }
-            // A tensor says it: see `stretching`.
-            _ => {}
-        }
-    }
+    keys.extend(gguf_rope::metadata(config)?);
+    keys.extend(layers_metadata(config, family)?);
     let mut all = vec![(
         "general.architecture".to_owned(),
-        Value::Text(family.clone()),
+        Value::Text(family.gguf.to_owned()),
     )];
     all.extend(
         keys.into_iter()
-            .map(|(key, value)| (format!("{family}.{key}"), value)),
+            .map(|(key, value)| (format!("{}.{key}", family.gguf), value)),
     );
     Ok(all)
 }
 
-/// The tensor that holds Llama 3.1's scaling, of models that have it.
-pub fn stretching(config: &ModelConfig) -> Option<(String, Tensor)> {
-    let scaling = config.rope_scaling.as_ref()?;
-    let factors = Tensor::from_slice(&scaling.factors(config)).to_kind(Kind::Float);
-    (scaling.rope_type == "llama3").then(|| (LLAMA3_FACTORS.to_owned(), factors))
+/// What differs between layers.
+fn layers_metadata(
+    config: &ModelConfig,
+    family: &Family,
+) -> Result<Vec<(&'static str, Value)>, String> {
+    let layers = config.num_hidden_layers;
+    if let Some(interval) = family.no_rope_layer_interval {
+        let known = all_but_each(interval, layers).map(u8::from);
+        if !known.eq(config.no_rope_layers.iter().copied()) {
+            return Err(format!(
+                "GGUF knows {} with each {interval}th layer without rotary positions, and has no place for no_rope_layers {:?}",
+                family.gguf, config.no_rope_layers
+            ));
+        }
+    }
+    if config.layer_types.is_empty() {
+        return Ok(Vec::new());
+    }
+    if family.windows != Windows::AllButEach {
+        return Err(format!(
+            "windows of attention have no place in GGUF for {}",
+            family.gguf
+        ));
+    }
+    let slides = config
+        .layer_types
+        .iter()
+        .map(|t| *t == LayerType::SlidingAttention);
+    let pattern =
+        (1..=layers + 1).find(|pattern| all_but_each(*pattern, layers).eq(slides.clone()));
+    let pattern =
+        pattern.ok_or("GGUF has a place for windows in all layers but each so manieth")?;
+    let scalar = attention_scalar(config);
+    if config.query_pre_attn_scalar != Some(scalar) {
+        return Err(format!(
+            "query_pre_attn_scalar {:?} has no place in GGUF, where it is {scalar}",
+            config.query_pre_attn_scalar
+        ));
+    }
+    let window = config.sliding_window.unwrap_or_default();
+    let local = config.rope_local_base_freq.unwrap_or(config.rope_theta);
+    Ok(vec![
+        ("attention.sliding_window", Value::Int(window.into())),
+        (PATTERN, Value::Int(pattern.into())),
+        ("rope.freq_base_swa", Value::Float(local)),
+    ])
 }
 
 /// A published weight as it is stored: its name in the file, and a view of it in the order of the file.
 pub fn stored(config: &ModelConfig, name: &str, weight: &Tensor) -> Option<(String, Tensor)> {
+    let offset = norm_offset(config, name);
     let view = match interleaved_heads(config, name) {
+        None if offset != 0.0 => weight.to_kind(Kind::Float) + offset,
         None => weight.shallow_clone(),
         Some(heads) => weight
             .view([heads, 2, config.head_dim / 2, -1])
             .transpose(1, 2)
             .reshape(weight.size()),
     };
-    Some((stored_name(name)?, view))
+    Some((stored_name(config.family(), name)?, view))
 }
 
-/// For `llama`, the converter interleaves the two halves of each query and key head (its kernels turn neighbouring
+/// What the file holds more of a weight than what is published: its norms are what values are multiplied by.
+fn norm_offset(config: &ModelConfig, name: &str) -> f64 {
+    match Family::is_norm(name) {
+        true => config.family().norm_offset,
+        false => 0.0,
+    }
+}
+
+/// For some families the converter interleaves the two halves of each query and key head (its kernels turn neighbouring
 /// pairs). Gives the number of heads.
 fn interleaved_heads(config: &ModelConfig, name: &str) -> Option<i64> {
     match name.rsplit('.').nth(1) {
-        _ if config.model_type != "llama" => None,
+        _ if !config.family().interleaved_heads => None,
         Some("q_proj") => Some(config.num_attention_heads),
         Some("k_proj") => Some(config.num_key_value_heads),
         _ => None,
@@ -233,8 +285,12 @@ pub fn weight(
     shape: &[i64],
     kind: Kind,
 ) -> Result<Tensor, LoadError> {
-    let stored = stored_name(name).ok_or_else(|| missing(file, name))?;
-    let tensor = file.tensor(&stored, kind)?;
+    let stored = stored_name(config.family(), name).ok_or_else(|| missing(file, name))?;
+    let offset = norm_offset(config, name);
+    let tensor = match offset == 0.0 {
+        true => file.tensor(&stored, kind)?,
+        false => (file.tensor(&stored, Kind::Float)? - offset).f_to_kind(kind)?,
+    };
     if tensor.size() != shape {
         return Err(LoadError::Weight {
             path: file.path().to_owned(),
@@ -254,31 +310,18 @@ pub fn weight(
 }
 
 /// The name in the file of a published weight.
-fn stored_name(name: &str) -> Option<String> {
+fn stored_name(family: &Family, name: &str) -> Option<String> {
     const OUTER: [(&str, &str); 3] = [
         ("model.embed_tokens.weight", "token_embd.weight"),
         ("model.norm.weight", "output_norm.weight"),
         ("lm_head.weight", "output.weight"),
-    ];
-    const INNER: [(&str, &str); 11] = [
-        ("input_layernorm", "attn_norm"),
-        ("self_attn.q_proj", "attn_q"),
-        ("self_attn.k_proj", "attn_k"),
-        ("self_attn.v_proj", "attn_v"),
-        ("self_attn.o_proj", "attn_output"),
-        ("self_attn.q_norm", "attn_q_norm"),
-        ("self_attn.k_norm", "attn_k_norm"),
-        ("post_attention_layernorm", "ffn_norm"),
-        ("mlp.gate_proj", "ffn_gate"),
-        ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"),
     ];
     if let Some((_, stored)) = OUTER.iter().find(|(published, _)| *published == name) {
         return Some((*stored).to_owned());
     }
     let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
     let (module, ending) = rest.rsplit_once('.')?;
-    let (_, stored) = INNER.iter().find(|(published, _)| *published == module)?;
+    let stored = family.gguf_module(module)?;
     Some(format!("blk.{layer}.{stored}.{ending}"))
 }
 
@@ -293,31 +336,67 @@ fn missing(file: &Gguf, name: &str) -> LoadError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::config::test_config;
+    use super::super::super::arch::FAMILIES;
+    use super::super::super::config::test_family;
     use super::*;
 
     #[test]
     fn every_weight_of_every_family_has_a_stored_name() {
-        for family in ARCHITECTURES {
+        for family in FAMILIES {
             let config = ModelConfig {
-                model_type: family.into(),
                 attention_bias: true,
                 tie_word_embeddings: false,
-                ..test_config()
+                ..test_family(family)
             };
             let mut names: Vec<String> = config
                 .weight_shapes()
                 .iter()
-                .map(|(name, _)| stored_name(name).expect(name))
+                .map(|(name, _)| stored_name(family, name).expect(name))
                 .collect();
             let all = names.len();
             names.sort();
             names.dedup();
             assert_eq!(names.len(), all, "two weights share a stored name");
         }
-        assert_eq!(
-            stored_name("model.layers.7.self_attn.k_norm.weight").unwrap(),
-            "blk.7.attn_k_norm.weight"
-        );
+        let name = |model_type: &str, name: &str| {
+            stored_name(Family::of_config(model_type).unwrap(), name).unwrap()
+        };
+        for (family, published, stored) in [
+            ("qwen3", "self_attn.k_norm", "attn_k_norm"),
+            ("llama", "post_attention_layernorm", "ffn_norm"),
+            (
+                "gemma3_text",
+                "post_attention_layernorm",
+                "post_attention_norm",
+            ),
+            ("gemma3_text", "pre_feedforward_layernorm", "ffn_norm"),
+            ("gemma3_text", "post_feedforward_layernorm", "post_ffw_norm"),
+        ] {
+            let published = format!("model.layers.7.{published}.weight");
+            assert_eq!(name(family, &published), format!("blk.7.{stored}.weight"));
+        }
+    }
+
+    #[test]
+    fn layers_that_the_format_has_no_place_for_are_refused() {
+        let refused = |model_type: &str, edit: fn(&mut ModelConfig)| {
+            let mut config = test_family(Family::of_config(model_type).unwrap());
+            config.num_hidden_layers = 4;
+            config.no_rope_layers.extend([1, 0]);
+            edit(&mut config);
+            metadata(&config).unwrap_err()
+        };
+        let error = refused("smollm3", |_| {});
+        assert!(error.contains("no_rope_layers [1, 0, 1, 0]"), "{error}");
+        let error = refused("gemma3_text", |config| {
+            config.layer_types = vec![LayerType::SlidingAttention; 4];
+            config.no_rope_layers.clear();
+        });
+        assert!(error.contains("query_pre_attn_scalar Some(7.0)"), "{error}");
+        let error = refused("qwen2", |config| {
+            config.layer_types = vec![LayerType::SlidingAttention; 4];
+            config.no_rope_layers.clear();
+        });
+        assert!(error.contains("no place in GGUF for qwen2"), "{error}");
     }
 }

@@ -13,7 +13,7 @@ use super::super::chat_template::ChatTemplate;
 use super::super::config::ModelConfig;
 use super::dequantize::Quantization;
 use super::gguf::Value;
-use super::{gguf_model, gguf_tokenizer};
+use super::{gguf_model, gguf_rope, gguf_tokenizer};
 
 /// How the weights of a written file are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub fn write(path: &Path, model: &GgufModel, weights: GgufType) -> Result<(), Gg
             .ok_or_else(|| GgufError::NoPlace(format!("GGUF has no name for {name}")))?;
         tensors.push((stored.0, weights.of(weight), stored.1));
     }
-    if let Some((name, factors)) = gguf_model::stretching(config) {
+    if let Some((name, factors)) = gguf_rope::stretching(config) {
         tensors.push((name, GgufType::F32, factors));
     }
     Ok(write_container(path, &metadata, &tensors)?)
@@ -251,7 +251,8 @@ fn put_text(to: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::config::test_config;
+    use crate::model::arch::Family;
+    use crate::model::config::test_family;
     use crate::model::pretrained::gguf::Gguf;
     use crate::model::rope::RopeScaling;
 
@@ -280,11 +281,7 @@ mod tests {
             rope_type: rope_type.into(),
             factor,
             original_max_position_embeddings: Some(16),
-            low_freq_factor: None,
-            high_freq_factor: None,
-            beta_fast: None,
-            beta_slow: None,
-            attention_factor: None,
+            ..RopeScaling::default()
         };
         let llama3 = RopeScaling {
             original_max_position_embeddings: Some(8192),
@@ -292,22 +289,35 @@ mod tests {
             high_freq_factor: Some(4.0),
             ..scaling("llama3", 8.0)
         };
+        let own = RopeScaling {
+            beta_fast: Some(8.0),
+            beta_slow: Some(2.0),
+            ..scaling("yarn", 4.0)
+        };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.gguf");
         for (family, rope_scaling) in [
             ("llama", None),
             ("qwen3", Some(scaling("linear", 2.0))),
             ("qwen2", Some(scaling("yarn", 4.0))),
+            ("qwen2", Some(own)),
+            ("gemma3_text", Some(scaling("linear", 8.0))),
+            ("smollm3", None),
             ("llama", Some(llama3)),
         ] {
+            let family = Family::of_config(family).unwrap();
             let mut config = ModelConfig {
-                model_type: family.into(),
-                attention_bias: family == "qwen2",
                 rms_norm_eps: 2f64.powi(-20),
                 eos_token_id: vec![3],
                 rope_scaling,
-                ..test_config()
+                ..test_family(family)
             };
+            if config.query_pre_attn_scalar.is_some() {
+                config.query_pre_attn_scalar = Some(config.head_dim as f64);
+            }
+            if !config.no_rope_layers.is_empty() {
+                (config.num_hidden_layers, config.no_rope_layers) = (4, vec![1, 1, 1, 0]);
+            }
             if config
                 .rope_scaling
                 .as_ref()
@@ -324,7 +334,7 @@ mod tests {
                 let (name, tensor) = gguf_model::stored(&config, &name, &zeros).unwrap();
                 (name, GgufType::F32, tensor)
             });
-            let factors = gguf_model::stretching(&config);
+            let factors = gguf_rope::stretching(&config);
             let factors = factors.map(|(name, tensor)| (name, GgufType::F32, tensor));
             let tensors: Vec<_> = weights.chain(factors).collect();
             write_container(&path, &metadata, &tensors).unwrap();

@@ -14,11 +14,13 @@ pub mod dequantize;
 mod error;
 pub mod gguf;
 mod gguf_model;
+mod gguf_rope;
 mod gguf_tokenizer;
 pub mod gguf_write;
 mod hub;
 mod mapped;
 pub mod published;
+mod published_rope;
 mod weights;
 
 use std::path::{Path, PathBuf};
@@ -28,9 +30,10 @@ use tch::{Kind, Tensor};
 
 use super::chat_template::ChatTemplate;
 use super::config::ModelConfig;
+use super::rope::Rope;
 use super::tokenizer::Tokenizer;
 
-pub use error::{ARCHITECTURES, LoadError};
+pub use error::LoadError;
 pub use hub::HubId;
 pub use mapped::{available_memory, check_memory};
 
@@ -191,7 +194,8 @@ fn weights(
         .map(|(_, shape)| shape.iter().product::<i64>() as u64);
     let largest = sizes.clone().max().unwrap_or(0) * 4;
     let width = kind.elt_size_in_bytes() as u64;
-    check_memory(path, sizes.sum::<u64>() * width + largest)?;
+    let angles = Rope::bytes(config, 1);
+    check_memory(path, sizes.sum::<u64>() * width + largest + angles)?;
     shapes
         .into_iter()
         .map(|(name, shape)| {
