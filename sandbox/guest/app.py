@@ -27,7 +27,7 @@ _loads, _dumps, _compile, _exec = marshal.loads, marshal.dumps, compile, exec
 _Forbidden, _seal, _seed = confine.Forbidden, encode.seal, confine.seed
 _Output, _OutputLimit, _reader, _writer = streams.Output, streams.OutputLimit, streams.reader, streams.writer
 _connect, _written, _emptied, _modules = streams.connect, streams.written, streams.emptied, sys.modules
-_Module = type(sys)
+_Module, _names = type(sys), sys.__dict__
 
 # Where the program's source seems to lie.
 FILE = "/solution.py"
@@ -145,7 +145,7 @@ def new_output():
 
 def begin():
     """Gives the program an output that holds nothing."""
-    if sys.stdout is not _out or sys.stderr is not _out or not _emptied(_out, _raw):
+    if _names.get("stdout") is not _out or _names.get("stderr") is not _out or not _emptied(_out, _raw):
         new_output()
     _raw.room = _cap
     return _out, _raw
@@ -265,9 +265,11 @@ def run(code, names):
         except BaseException as error:
             ended = failure(error)
             if ended[0] == "raised":
-                sys.excepthook(type(error), error, error.__traceback__.tb_next)
+                # Without the frame of this function.
+                error.__traceback__ = error.__traceback__.tb_next
+                sys.excepthook(type(error), error, error.__traceback__)
         atexit._run_exitfuncs()
-        for stream in sys.stdout, sys.stderr:
+        for stream in _names.get("stdout"), _names.get("stderr"):
             if stream is not None and not stream.closed:
                 stream.flush()
         return ended

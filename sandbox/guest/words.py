@@ -1,7 +1,7 @@
 """The numbers by which a program sees how wide the machine's words are, as on a machine of 64 bits.
 
-`words.wat` has what CPython computes in C; the functions here that it calls are `decimal_hash`, `bisect_left` and
-`bisect_right`. Import before anything that looks at `sys.maxsize` or `sys.hash_info`.
+`words.wat` has what CPython computes in C; the functions here that it calls are `decimal_hash`, `bisect_left`,
+`bisect_right` and `set_repr`. Import before anything that looks at `sys.maxsize` or `sys.hash_info`.
 """
 
 import copy
@@ -53,6 +53,15 @@ def bisect_right(a, x, lo=0, hi=None, *, key=None):
     return _bisect(a, x, lo, hi, key, lambda item: not x < item)
 
 
+def set_repr(x):
+    """The repr of a set that is walked from its end."""
+    name = type(x).__name__
+    if not len(x):
+        return name + "()"
+    items = repr([*x])[1:-1]
+    return "{" + items + "}" if type(x) is set else name + "({" + items + "})"
+
+
 # --- sys.getsizeof: on 32 bits most objects take half as much
 
 _getsizeof = sys.getsizeof
@@ -65,9 +74,9 @@ def _dict_size(size):
         slots = 1 << log
         indices = slots * (1 if log < 8 else 2 if log < 16 else 4)
         for entry in 8, 12:
-            if size == 52 + indices + slots * 2 // 3 * entry:
-                return 2 * size - indices - 8
-    return 2 * size
+            if size == 60 + indices + slots * 2 // 3 * entry:
+                return 2 * size - indices - 24
+    return 2 * size - 16
 
 
 def getsizeof(object, default=_NONE):
@@ -76,8 +85,11 @@ def getsizeof(object, default=_NONE):
     Return the size of object in bytes."""
     size = _getsizeof(object) if default is _NONE else _getsizeof(object, default)
     kind = type(object)
-    if size is default or hasattr(kind.__sizeof__, "__code__"):
+    if size is default:
         return size
+    if hasattr(kind.__sizeof__, "__code__"):
+        # A number of the program's own, and what the interpreter keeps in front of an object.
+        return 2 * size - kind.__sizeof__(object)
     if kind is int or kind is bool:
         return 24 + 4 * max(1, (object.bit_length() + 29) // 30)
     if kind is str:
@@ -90,7 +102,7 @@ def getsizeof(object, default=_NONE):
         return 33 + len(object)
     if kind is bytearray:
         return size + 28
-    if kind is dict and size > 32:
+    if kind is dict:
         return _dict_size(size)
     return 2 * size
 

@@ -21,6 +21,7 @@
 
   (import "function" "PyErr_Clear" (func $PyErr_Clear))
   (import "function" "PyErr_ExceptionMatches" (func $PyErr_ExceptionMatches (param i32) (result i32)))
+  (import "function" "PyErr_NoMemory" (func $PyErr_NoMemory (result i32)))
   (import "function" "PyErr_Occurred" (func $PyErr_Occurred (result i32)))
   (import "function" "PyFrozenSet_New" (func $PyFrozenSet_New (param i32) (result i32)))
   (import "function" "PyImport_ImportModule" (func $PyImport_ImportModule (param i32) (result i32)))
@@ -45,6 +46,7 @@
   (import "function" "set_contains_lock_held" (func $set_contains_lock_held (param i32 i32) (result i32)))
   (import "function" "set_discard" (func $set_discard (param i32 i32) (result i32)))
   (import "function" "set_pop" (func $set_pop (param i32 i32) (result i32)))
+  (import "function" "set_repr" (func $set_repr (param i32) (result i32)))
   (import "function" "set_remove" (func $set_remove (param i32 i32) (result i32)))
   (import "function" "setiter_iternext" (func $setiter_iternext (param i32) (result i32)))
   (import "function" "typecode_to_mformat_code" (func $typecode_to_mformat_code (param i32) (result i32)))
@@ -457,6 +459,13 @@
                     (return (call $far (local.get $o)))))))))))
     (local.get $index))
 
+  ;; What is repeated too often for a length of 32 bits is too much for the memory.
+  (func
+    (export "within:bytes_repeat:PyErr_SetString")
+    (export "within:unicode_repeat:PyErr_SetString")
+    (param $error i32) (param $text i32)
+    (drop (call $PyErr_NoMemory)))
+
   ;; What a class's __len__ says must be a length that there can be.
   (func (export "within:slot_sq_length:PyNumber_AsSsize_t") (param $o i32) (param $error i32) (result i32)
     (call $PyNumber_AsSsize_t (local.get $o) (local.get $error)))
@@ -716,6 +725,16 @@
       (then (return (i32.const 0))))
     (drop (call $hold (i32.load (local.get $key))))
     (i32.const 1))
+
+  (func (export "replace:set_repr") (param $set i32) (result i32)
+    (local $helper i32) (local $result i32)
+    (if (i32.eqz (global.get $reversed)) (then (return (call $set_repr (local.get $set)))))
+    ;; "set_repr"
+    (local.set $helper (call $helper (i64.const 0x727065725f746573) (i64.const 0)))
+    (if (i32.eqz (local.get $helper)) (then (return (i32.const 0))))
+    (local.set $result (call $PyObject_CallOneArg (local.get $helper) (local.get $set)))
+    (call $Py_DecRef (local.get $helper))
+    (local.get $result))
 
   ;; The finger of the set remembers, as CPython's own does, how far it has been emptied.
   (func (export "replace:set_pop") (param $set i32) (param $none i32) (result i32)

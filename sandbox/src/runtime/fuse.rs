@@ -19,6 +19,7 @@ use wasmparser::{DataKind, ElementItems, ElementKind, Operator, Payload};
 
 use super::link::{Linked, Part};
 use super::system::{System, failing};
+use super::words;
 use crate::cause;
 
 /// The component is not made as this code expects.
@@ -336,6 +337,9 @@ impl<'a> Plan<'a> {
                 function.instruction(&renumber.instruction(operators.read()?)?);
             }
             code.function(&function);
+        } else if self.linked.stand.is_probing(whole) {
+            let ty = &self.linked.types[self.linked.functions[whole as usize] as usize];
+            code.function(&words::probing(renumber, ty.params().len(), &body)?);
         } else {
             renumber.parse_function_body(code, body)?;
         }

@@ -3,14 +3,26 @@
 //! The file says what it stands for by the names of its imports and exports; here they become the numbers of [`Linked`].
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 
-use wasmparser::{ElementKind, ExternalKind, Name, Parser, Payload, TypeRef};
+use wasm_encoder::reencode::Reencode;
+use wasm_encoder::{Function, ValType};
+use wasmparser::{ElementKind, ExternalKind, Name, Operator, Parser, Payload, TypeRef};
 
 use super::fuse::FuseError;
 use super::link::{Global, Linked, Part};
 
 /// The source of the module.
 pub(super) const SOURCE: &str = include_str!("../../guest/words.wat");
+
+/// Functions that look for a place in a set's table. From one to the next they go by a hash that they shift until nothing is
+/// left of it; shifted within 64 bits, the hash of a negative number leads where it does there.
+const PROBING: [&str; 4] = [
+    "set_add_entry_takeref",
+    "set_lookkey",
+    "set_merge_lock_held",
+    "set_table_resize",
+];
 
 /// Which functions are called in place of others.
 #[derive(Default)]
@@ -19,6 +31,8 @@ pub(crate) struct Stand {
     replaced: HashMap<u32, u32>,
     /// In place of a function (the second) where another (the first) calls it.
     within: HashMap<(u32, u32), u32>,
+    /// The functions of [`PROBING`].
+    probing: Vec<u32>,
     /// The functions of the module itself, which calls the originals.
     own: std::ops::Range<u32>,
 }
@@ -31,6 +45,11 @@ impl Stand {
         }
         let within = self.within.get(&(caller, callee));
         within.copied().unwrap_or_else(|| self.anyone(callee))
+    }
+
+    /// Whether the function is one of [`PROBING`].
+    pub(super) fn is_probing(&self, function: u32) -> bool {
+        self.probing.contains(&function)
     }
 
     /// What stands in the tables of functions where a module's code says `function`.
@@ -209,6 +228,10 @@ impl<'a> Linked<'a> {
         }
         let mut stand = Stand {
             own: self.functions.len() as u32..signatures.len() as u32,
+            probing: PROBING
+                .iter()
+                .map(|name| named(name))
+                .collect::<Result<_, _>>()?,
             ..Stand::default()
         };
         let mut added = Vec::new();
@@ -236,6 +259,77 @@ impl<'a> Linked<'a> {
         self.parts.push(part);
         Ok(())
     }
+}
+
+/// The body of a probing function: where it shifts its hash, a copy of 64 bits is shifted.
+pub(super) fn probing(
+    renumber: &mut impl Reencode<Error = Infallible>,
+    params: usize,
+    body: &wasmparser::FunctionBody<'_>,
+) -> Result<Function, FuseError> {
+    let operators: Vec<Operator> = body
+        .get_operators_reader()?
+        .into_iter()
+        .collect::<Result<_, _>>()?;
+    let shifted = |at: usize| match operators.get(at..at + 3) {
+        Some(
+            [
+                Operator::LocalGet { local_index },
+                Operator::I32Const { value: 5 },
+                Operator::I32ShrU,
+            ],
+        ) => Some(*local_index),
+        _ => None,
+    };
+    let Some(hash) = (0..operators.len()).find_map(shifted) else {
+        return Err(FuseError("a function of sets shifts no hash".into()));
+    };
+    let mut locals = Vec::new();
+    let mut count = params as u32;
+    for local in body.get_locals_reader()? {
+        let (n, ty) = local?;
+        locals.push((n, renumber.val_type(ty)?));
+        count += n;
+    }
+    locals.push((1, ValType::I64));
+    let wide = count;
+    let mut function = Function::new(locals);
+    let mut at = 0;
+    while at < operators.len() {
+        if let Some(local) = shifted(at) {
+            if local != hash || !sets(&operators, at + 3, hash) {
+                return Err(FuseError("a function of sets shifts two hashes".into()));
+            }
+            function
+                .instructions()
+                .local_get(wide)
+                .i64_const(5)
+                .i64_shr_u()
+                .local_tee(wide)
+                .i32_wrap_i64();
+            function.instruction(&renumber.instruction(operators[at + 3].clone())?);
+            at += 4;
+            continue;
+        }
+        function.instruction(&renumber.instruction(operators[at].clone())?);
+        if sets(&operators, at, hash) {
+            function
+                .instructions()
+                .local_get(hash)
+                .i64_extend_i32_s()
+                .local_set(wide);
+        }
+        at += 1;
+    }
+    Ok(function)
+}
+
+/// Whether the operator gives the local a value.
+fn sets(operators: &[Operator<'_>], at: usize, local: u32) -> bool {
+    matches!(
+        operators.get(at),
+        Some(Operator::LocalSet { local_index } | Operator::LocalTee { local_index }) if *local_index == local
+    )
 }
 
 /// C's tables of the kinds of numbers that `array` and `struct` know, found by the functions that they hold.
