@@ -84,7 +84,12 @@ def _confine_random():
     seed = random.Random.seed
 
     def seeded(self, a=None, version=2):
-        return seed(self, int.from_bytes(_urandom(16)) if a is None else a, version)
+        if a is None:
+            a = int.from_bytes(_urandom(16))
+        elif isinstance(a, float):
+            # The original takes the machine's word that hashes a float.
+            a = hash(a) % 2**64
+        return seed(self, a, version)
 
     # The C constructor asks the operating system for a seed unless it is given one.
     random.Random.__new__ = staticmethod(lambda cls, *args, **kwargs: _random.Random.__new__(cls, 0))
@@ -164,22 +169,6 @@ def _confine_os():
     os.getcwdb = lambda: b"/"
 
 
-# Appended to the names of source files. For a SyntaxError CPython opens the file to quote the line, below anything that
-# Python code can patch; a name that has no encoding keeps it from trying.
-NO_FILE = "\udfff"
-
-
-def _confine_compile():
-    original = builtins.compile
-
-    def compile(source, filename, mode, *args, **kwargs):
-        if type(filename) is str:
-            filename += NO_FILE
-        return original(source, filename, mode, *args, **kwargs)
-
-    builtins.compile = compile
-
-
 def _confine_io():
     import _io
     import io
@@ -244,7 +233,6 @@ def _confine_imports():
 def seal():
     """Closes the doors that building the snapshot itself needs open."""
     _confine_asyncio()
-    _confine_compile()
     _confine_os()
     _confine_io()
     _confine_threads()

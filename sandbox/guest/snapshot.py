@@ -3,16 +3,16 @@
 Each function takes and returns bytes, as all that the host calls.
 """
 
+import functools
 import gc
-import sys
+import struct
 from array import array
-from types import FunctionType
+from types import CodeType, FunctionType
 
 import app
 import confine
 import encode
-
-_standard = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
+import streams
 
 
 # Names that candidates often use. A name that is known already is not entered into the interpreter's table of names.
@@ -51,11 +51,11 @@ def gather(_):
     counts in it, and so writes its pages."""
     compile("=".join(_NAMES.split()) + "=0", "<names>", "exec")
     fresh = []
-    for module in app, encode:
+    for module in app, encode, streams:
         for value in list(vars(module).values()):
             members = [value] if type(value) is FunctionType else vars(value).values() if isinstance(value, type) else ()
             for function in members:
-                if type(function) is FunctionType and function.__module__ in ("app", "encode"):
+                if type(function) is FunctionType and function.__module__ in ("app", "encode", "streams"):
                     fresh.append((function, function.__code__.replace()))
     for function, code in fresh:
         function.__code__ = code
@@ -64,7 +64,6 @@ def gather(_):
 
 def settle(_):
     """Goes back to what a fresh interpreter holds. Leaves no garbage, and what is there to no collection."""
-    sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = _standard
     app.forget()
     confine.reset()
     gc.collect()
@@ -73,14 +72,96 @@ def settle(_):
     return b""
 
 
-def addresses(_):
-    """The addresses of all objects, as 32-bit numbers. Many are not known to the collector, but what refers to them is."""
-    gc.unfreeze()
+def prepare(_):
+    """Makes what the first program finds, once the holes in the heap are filled: so it lies together, where the program's
+    own objects will."""
+    app.prepare()
+    gc.collect()
+    gc.freeze()
+    return b""
+
+
+def _everything():
+    """All objects, by address. Many are not known to the collector, but what refers to them is, or code is, whose constants
+    it does not know."""
     found = {id(x): x for x in gc.get_objects()}
     pending = list(found.values())
     while pending:
-        for x in gc.get_referents(pending.pop()):
+        x = pending.pop()
+        referents = gc.get_referents(x) if type(x) is not CodeType else [x.co_consts, x.co_names, x.co_exceptiontable]
+        for x in referents:
             if id(x) not in found:
                 found[id(x)] = x
                 pending.append(x)
-    return array("I", found).tobytes()
+    return found
+
+
+def addresses(_):
+    """The addresses of all objects, as 32-bit numbers."""
+    gc.unfreeze()
+    return array("I", _everything()).tobytes()
+
+
+# --- hashes in 64 bits (words.wat), in an interpreter that has begun with 32
+
+# Where a tuple and a frozenset remember their hash.
+_TUPLE_HASH, _FROZENSET_HASH = 12, 24
+
+
+def remembered(_):
+    """The addresses of all hashes that are remembered, as 32-bit numbers."""
+    places = []
+    for address, x in _everything().items():
+        if isinstance(x, tuple):
+            places.append(address + _TUPLE_HASH)
+        elif isinstance(x, frozenset):
+            places.append(address + _FROZENSET_HASH)
+    return array("I", places).tobytes()
+
+
+def _lost(container):
+    """Whether something in a dict or a set is not where its hash says."""
+    try:
+        return any(x not in container for x in container)
+    except TypeError:
+        # A weak reference to what is gone has no hash.
+        return False
+
+
+def frozen(_):
+    """The addresses of the types frozenset and set, and of the frozensets that `rehash` must see as sets."""
+    lost = [address for address, x in _everything().items() if type(x) is frozenset and _lost(x)]
+    return array("I", [id(frozenset), id(set), *lost]).tobytes()
+
+
+def rehash(_):
+    """Puts what dicts and sets hold where its hash says. Returns a complaint where that fails."""
+    try:
+        return _rehash().encode()
+    except Exception as error:
+        return ("%s: %s" % (type(error).__name__, error)).encode()
+
+
+def _rehash():
+    found = _everything()
+    for x in list(found.values()):
+        if type(x) is functools._lru_cache_wrapper:
+            x.cache_clear()
+    struct._clearcache()
+    for x in list(found.values()):
+        if x is found:
+            continue
+        if isinstance(x, dict) and _lost(x):
+            items = list(dict.items(x))
+            kind = type(x) if isinstance(x, encode.OrderedDict) else dict
+            kind.clear(x)
+            for key, value in items:
+                kind.__setitem__(x, key, value)
+        elif isinstance(x, set) and _lost(x):
+            items = list(set.__iter__(x))
+            set.clear(x)
+            set.update(x, items)
+    lost = [x for x in found.values() if isinstance(x, (dict, set, frozenset)) and x is not found and _lost(x)]
+    if lost:
+        return "%d containers do not find what they hold, such as %.500r" % (len(lost), lost[0])
+    return ""

@@ -7,7 +7,7 @@ _strptime abc argparse array ast asyncio base64 binascii bisect calendar cmath c
 collections.abc colorsys concurrent.futures concurrent.futures.thread configparser contextlib contextvars copy
 copyreg csv dataclasses datetime decimal difflib dis doctest email.message encodings.ascii encodings.cp1252
 encodings.hex_codec encodings.idna encodings.latin_1 encodings.rot_13 encodings.utf_16 encodings.utf_32
-encodings.utf_8_sig enum errno filecmp fnmatch fractions functools gc getopt gettext glob graphlib gzip hashlib
+encodings.utf_8_sig enum errno filecmp fileinput fnmatch fractions functools gc getopt gettext glob graphlib gzip hashlib
 heapq hmac html html.parser importlib importlib.resources inspect io ipaddress itertools json keyword linecache
 locale logging math mimetypes numbers opcode operator optparse os os.path pathlib pickle pkgutil platform pprint
 profile pstats queue quopri random re reprlib sched secrets select selectors shlex shutil signal socket statistics

@@ -396,6 +396,7 @@ fn limits_of_tests(limits: &Limits) -> Limits {
         memory_bytes: limits.memory_bytes.max(default.memory_bytes),
         output_bytes: limits.output_bytes.max(16 << 20),
         seed: limits.seed,
+        set_order: limits.set_order,
     }
 }
 

@@ -17,11 +17,15 @@ use crate::engine::{self, Metering, TICK};
 use crate::fault::Fault;
 use crate::outcome::Outcome;
 use crate::runtime;
-use crate::test::{Limits, MEMORY_WANTED};
+use crate::test::{Limits, MEMORY_WANTED, SetOrder};
 
 /// The functions by which the host calls a candidate: each takes a `bytes` object and returns one.
 pub(crate) const LOAD: &str = "load";
 pub(crate) const CALL: &str = "call";
+pub(crate) const SCRIPT: &str = "script";
+
+/// The function by which the host turns the order of sets around.
+pub(crate) const REVERSE_SETS: &str = "reverse_sets";
 
 /// The guest, ready to be started many times. Cloning is cheap.
 #[derive(Clone)]
@@ -44,6 +48,8 @@ struct Machine {
     memory: ModuleExport,
     load: ModuleExport,
     call: ModuleExport,
+    script: ModuleExport,
+    reverse_sets: ModuleExport,
     /// In the order of [`abi::EXPORTS`].
     abi: [ModuleExport; 4],
     causes: Arc<Causes>,
@@ -72,6 +78,7 @@ pub(crate) struct Instance {
     abi: Abi,
     load: TypedFunc<Object, Object>,
     call: TypedFunc<Object, Object>,
+    script: TypedFunc<Object, Object>,
     /// What earlier calls left for the host to give back.
     held: Vec<Object>,
     wall_ticks: u64,
@@ -179,6 +186,8 @@ impl Machine {
             memory: export("memory")?,
             load: export(LOAD)?,
             call: export(CALL)?,
+            script: export(SCRIPT)?,
+            reverse_sets: export(REVERSE_SETS)?,
             abi: [
                 export(allocate)?,
                 export(data)?,
@@ -228,9 +237,17 @@ impl Machine {
             size: function(&exports, &mut store, size)?,
             release: function(&exports, &mut store, release)?,
         };
+        if limits.set_order == SetOrder::Reversed {
+            let reverse: TypedFunc<i32, ()> = function(&exports, &mut store, &self.reverse_sets)?;
+            if metering == Metering::Fuel {
+                store.set_fuel(u64::MAX).map_err(instance_fault)?;
+            }
+            reverse.call(&mut store, 1).map_err(instance_fault)?;
+        }
         Ok(Instance {
             load: function(&exports, &mut store, &self.load)?,
             call: function(&exports, &mut store, &self.call)?,
+            script: function(&exports, &mut store, &self.script)?,
             causes: Arc::clone(&self.causes),
             exports,
             abi,
@@ -268,6 +285,11 @@ impl Instance {
     /// Sends `args` to the guest's `call`.
     pub(crate) fn call(&mut self, args: Vec<u8>, fuel: u64) -> Result<Reply, Fault> {
         self.run(self.call.clone(), args, fuel)
+    }
+
+    /// Sends `request` to the guest's `script`.
+    pub(crate) fn script(&mut self, request: Vec<u8>, fuel: u64) -> Result<Reply, Fault> {
+        self.run(self.script.clone(), request, fuel)
     }
 
     fn run(

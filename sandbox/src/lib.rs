@@ -14,10 +14,10 @@
 //! - An **outcome** ([`Outcome`]) is what became of a program on one input. Whatever the program does wrong is an
 //!   outcome; a [`Fault`] is something wrong on this side, and says nothing about the program.
 //!
-//! # Two ways to run
+//! # Three ways to run
 //!
 //! [`Sandbox::execute`] calls a program on inputs and returns values. [`Sandbox::check`] compares those values with what
-//! tests expect.
+//! tests expect. [`Sandbox::run_script`] runs a program from standard input to standard output.
 //!
 //! ```no_run
 //! use gauntlet_sandbox::{Comparison, Expected, Limits, Mode, Program, Sandbox, Test, Value};
@@ -56,6 +56,7 @@ mod response;
 mod runner;
 mod runtime;
 mod sandbox;
+mod script;
 mod test;
 mod value;
 mod wire;
@@ -67,8 +68,9 @@ pub use outcome::{Outcome, TimeLimit};
 #[cfg(feature = "compile")]
 pub use runtime::build::{BuildError, build_runtime};
 pub use sandbox::Sandbox;
+pub use script::{ScriptJob, ScriptRun};
 pub use test::{
     CheckJob, CodeCheckJob, CodeTest, DEFAULT_FUEL, ExecuteJob, Execution, Expected, Limits, Mode,
-    Program, Report, Test, TestReport,
+    Program, Report, SetOrder, Test, TestReport,
 };
 pub use value::{MAX_DEPTH, Value, ValueError};

@@ -15,6 +15,14 @@ pub(crate) struct Response {
     size: usize,
 }
 
+/// What the guest says came of a script.
+pub(crate) struct ScriptEnd {
+    /// The exit status, or an outcome.
+    pub(crate) result: Result<u8, Outcome>,
+    pub(crate) stderr: String,
+    pub(crate) asked_for_input: bool,
+}
+
 /// Bytes of a response around its value: the tuple, the status, the length of what was printed.
 const FRAME: usize = 64;
 
@@ -54,6 +62,56 @@ impl Response {
         match (self.status.as_str(), self.payload) {
             ("compiled", Value::Bytes(code)) => Ok(code),
             (_, payload) => Err(Response { payload, ..self }),
+        }
+    }
+
+    /// What came of a script.
+    pub(crate) fn script(self, limits: &Limits) -> ScriptEnd {
+        let malformed = ScriptEnd {
+            result: Err(Outcome::Malformed),
+            stderr: String::new(),
+            asked_for_input: false,
+        };
+        let parts = match (self.status.as_str(), self.payload) {
+            ("script", Value::Tuple(parts)) => <[Value; 4]>::try_from(parts),
+            _ => return malformed,
+        };
+        let Ok(
+            [
+                Value::Str(status),
+                payload,
+                Value::Bytes(errors),
+                Value::Bool(asked),
+            ],
+        ) = parts
+        else {
+            return malformed;
+        };
+        let result = match (status.as_str(), payload) {
+            _ if self.printed.len().max(errors.len()) > limits.output_bytes => {
+                Err(Outcome::OutputTooLarge)
+            }
+            ("exited", Value::Int(code)) => u8::try_from(code).map_err(|_| Outcome::Malformed),
+            // These end a function, not a script.
+            ("value" | "loaded" | "missing" | "opaque", _) => Err(Outcome::Malformed),
+            (_, payload) => {
+                let (printed, size) = (Vec::new(), 0);
+                let response = Response {
+                    status,
+                    printed,
+                    payload,
+                    size,
+                };
+                match response.outcome(limits) {
+                    Err(Some(outcome)) => Err(outcome),
+                    Ok(_) | Err(None) => Err(Outcome::Malformed),
+                }
+            }
+        };
+        ScriptEnd {
+            result,
+            stderr: String::from_utf8_lossy(&errors).into_owned(),
+            asked_for_input: asked,
         }
     }
 

@@ -21,14 +21,15 @@ pub(crate) struct Run {
     pub(crate) fuel: u64,
 }
 
-/// A program as it enters an interpreter: its source, or what [`Code::compile`] made of that.
+/// A program as it enters an interpreter: its source, and what [`Code::compile`] made of that.
 pub(crate) struct Code {
-    value: Value,
+    source: Value,
+    compiled: Value,
     /// What compiling it printed (warnings) and took, which counts for each run as if it had compiled the source.
     stdout: String,
     fuel: u64,
     /// Whether compiling it has been tried.
-    tried: bool,
+    pub(crate) tried: bool,
 }
 
 /// An interpreter that has loaded the program.
@@ -270,7 +271,7 @@ impl Calls {
 }
 
 /// From how many inputs on, each with an interpreter of its own, a program is compiled once for all.
-const COMPILED_FROM: usize = 3;
+pub(crate) const COMPILED_FROM: usize = 3;
 
 /// The order of the calls: shuffled by the program's own hash where they share an interpreter, so that it repeats, and
 /// the inputs' order tells the program nothing.
@@ -311,11 +312,17 @@ fn encode((at, args): (usize, &[Value])) -> Result<Vec<u8>, Fault> {
 impl Code {
     pub(crate) fn source(source: &str) -> Code {
         Code {
-            value: source.into(),
+            source: source.into(),
+            compiled: Value::None,
             stdout: String::new(),
             fuel: 0,
             tried: false,
         }
+    }
+
+    /// What compiling it printed, if it was compiled apart.
+    pub(crate) fn stdout(&self) -> &str {
+        &self.stdout
     }
 
     /// Compiles the source once, for all interpreters that are to run it, in one that runs nothing of it. The inner error is
@@ -330,7 +337,7 @@ impl Code {
             return Ok(Ok(()));
         }
         let mut instance = template.start(limits, stop)?;
-        let request = request(&self.value, Value::None, limits)?;
+        let request = request(&load_parts(self, Value::None, limits))?;
         let Reply { bytes, fuel } = instance.load(request, limits.fuel.unwrap_or(u64::MAX))?;
         let mut stdout = String::new();
         let outcome = match bytes.and_then(|bytes| Response::read(&bytes)) {
@@ -341,7 +348,8 @@ impl Code {
                 stdout = response.stdout();
                 match response.into_code() {
                     Ok(code) => {
-                        (self.value, self.stdout, self.fuel) = (Value::Bytes(code), stdout, fuel);
+                        (self.stdout, self.fuel) = (stdout, fuel);
+                        self.compiled = Value::Bytes(code);
                         return Ok(Ok(()));
                     }
                     Err(response) => match response.outcome(limits) {
@@ -360,16 +368,26 @@ impl Code {
 }
 
 /// What the guest's `load` takes.
-fn request(code: &Value, name: Value, limits: &Limits) -> Result<Vec<u8>, Fault> {
-    let mut request = Vec::new();
+fn load_parts(code: &Code, name: Value, limits: &Limits) -> [Value; 5] {
+    let [cap, seed] = cap_and_seed(limits);
+    [code.source.clone(), name, cap, seed, code.compiled.clone()]
+}
+
+/// The cap on output and the seed, as the guest takes them.
+fn cap_and_seed(limits: &Limits) -> [Value; 2] {
     let cap = i64::try_from(limits.output_bytes).unwrap_or(i64::MAX);
     // The interpreter's snapshot was taken with seed 0.
     let seed = match limits.seed {
         0 => Value::None,
         seed => Value::Int(seed.into()),
     };
-    let parts = [code.clone(), name, Value::from(cap), seed];
-    if !wire::write_tuple(&parts, &mut request) {
+    [Value::from(cap), seed]
+}
+
+/// A request as bytes.
+fn request(parts: &[Value]) -> Result<Vec<u8>, Fault> {
+    let mut request = Vec::new();
+    if !wire::write_tuple(parts, &mut request) {
         return Err(Fault::Instance {
             why: "the program is larger than 2 GiB".into(),
         });
@@ -386,7 +404,7 @@ pub(crate) fn load(
     stop: &Stop,
 ) -> Result<Result<Loaded, Run>, Fault> {
     let mut instance = template.start(limits, stop)?;
-    let request = request(&code.value, entry_point.into(), limits)?;
+    let request = request(&load_parts(code, entry_point.into(), limits))?;
     let budget = limits
         .fuel
         .map_or(u64::MAX, |fuel| fuel.saturating_sub(code.fuel));
@@ -413,6 +431,33 @@ pub(crate) fn load(
         })),
         Err(Some(outcome)) => failed(outcome, stdout),
     }
+}
+
+/// Runs the program as a script in an interpreter of its own; gives the response, if there is one, and the fuel.
+pub(crate) fn run_script(
+    template: &Template,
+    code: &Code,
+    args: &[String],
+    stdin: &[u8],
+    limits: &Limits,
+    stop: &Stop,
+) -> Result<(Result<Response, Outcome>, u64), Fault> {
+    let mut instance = template.start(limits, stop)?;
+    let [cap, seed] = cap_and_seed(limits);
+    let request = request(&[
+        code.source.clone(),
+        Value::List(args.iter().map(|arg| arg.as_str().into()).collect()),
+        cap,
+        seed,
+        code.compiled.clone(),
+        Value::Bytes(stdin.to_vec()),
+    ])?;
+    let budget = limits
+        .fuel
+        .map_or(u64::MAX, |fuel| fuel.saturating_sub(code.fuel));
+    let Reply { bytes, fuel } = instance.script(request, budget)?;
+    let response = bytes.and_then(|bytes| Response::read(&bytes));
+    Ok((response, fuel.saturating_add(code.fuel)))
 }
 
 impl Loaded {

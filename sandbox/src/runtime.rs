@@ -25,14 +25,18 @@ mod link;
 mod snapshot;
 #[cfg(feature = "compile")]
 mod system;
+#[cfg(feature = "compile")]
+mod words;
 
 /// The files the guest is made of, as they were when this crate was compiled.
-pub(crate) const GUEST: [(&str, &str); 8] = [
+pub(crate) const GUEST: [(&str, &str); 10] = [
     ("app.py", include_str!("../guest/app.py")),
     ("confine.py", include_str!("../guest/confine.py")),
     ("encode.py", include_str!("../guest/encode.py")),
     ("snapshot.py", include_str!("../guest/snapshot.py")),
     ("stdlib.py", include_str!("../guest/stdlib.py")),
+    ("streams.py", include_str!("../guest/streams.py")),
+    ("words.py", include_str!("../guest/words.py")),
     ("entropy.c", include_str!("../guest/entropy.c")),
     (
         "requirements.txt",
@@ -42,12 +46,14 @@ pub(crate) const GUEST: [(&str, &str); 8] = [
 ];
 
 /// The code that makes the module out of the component: another version of it makes another runtime.
-const MAKERS: [&str; 5] = [
+const MAKERS: [&str; 7] = [
     include_str!("runtime/fuse.rs"),
     include_str!("runtime/link.rs"),
     include_str!("runtime/snapshot.rs"),
     include_str!("runtime/system.rs"),
+    include_str!("runtime/words.rs"),
     include_str!("../guest/warm_up.py"),
+    include_str!("../guest/words.wat"),
 ];
 
 const MANIFEST_FILE: &str = "manifest.json";

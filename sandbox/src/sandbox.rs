@@ -12,6 +12,7 @@ use crate::instance::Template;
 use crate::pool::{self, Pool, block_on};
 use crate::runner::{Check, Execute};
 use crate::runtime;
+use crate::script::{Script, ScriptJob, ScriptRun};
 use crate::test::{
     CheckJob, CodeCheckJob, CodeTest, ExecuteJob, Execution, Limits, Mode, Program, Report, Test,
 };
@@ -138,6 +139,16 @@ impl Sandbox {
         block_on(self.run_matrix_async(candidates, tests, comparison, limits, mode))
     }
 
+    /// Runs a program as a script, once for each standard input; the runs keep the inputs' order.
+    pub fn run_script(&self, job: ScriptJob) -> Result<Vec<ScriptRun>, Fault> {
+        block_on(self.run_script_async(job))
+    }
+
+    /// Runs all jobs on the workers; the results keep the jobs' order.
+    pub fn run_script_many(&self, jobs: Vec<ScriptJob>) -> Vec<Result<Vec<ScriptRun>, Fault>> {
+        block_on(self.run_script_many_async(jobs))
+    }
+
     /// Runs all jobs on the workers; the results keep the jobs' order.
     pub fn execute_many(&self, jobs: Vec<ExecuteJob>) -> Vec<Result<Vec<Execution>, Fault>> {
         block_on(self.execute_many_async(jobs))
@@ -166,6 +177,20 @@ impl Sandbox {
     /// [`Sandbox::check_code`] for async callers.
     pub async fn check_code_async(&self, job: CodeCheckJob) -> Result<Report, Fault> {
         self.inner.pool.submit(CodeCheck::new(job)).await?.await
+    }
+
+    /// [`Sandbox::run_script`] for async callers.
+    pub async fn run_script_async(&self, job: ScriptJob) -> Result<Vec<ScriptRun>, Fault> {
+        self.inner.pool.submit(Script::new(job)).await?.await
+    }
+
+    /// [`Sandbox::run_script_many`] for async callers.
+    pub async fn run_script_many_async(
+        &self,
+        jobs: Vec<ScriptJob>,
+    ) -> Vec<Result<Vec<ScriptRun>, Fault>> {
+        let jobs = jobs.into_iter().map(Script::new).collect();
+        self.inner.pool.run(jobs).await
     }
 
     /// [`Sandbox::execute_many`] for async callers.

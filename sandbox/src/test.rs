@@ -133,6 +133,20 @@ pub struct Limits {
     pub output_bytes: usize,
     /// What `random`, `os.urandom` and their like start from: the same seed gives the same numbers.
     pub seed: u64,
+    /// The order in which sets are walked.
+    pub set_order: SetOrder,
+}
+
+/// Which of the orders that Python leaves open a program's sets have. What a program does in one and not in the other hangs
+/// on an accident: where the elements' hashes are random (strings, bytes), on the process it runs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SetOrder {
+    /// As CPython walks them: numbers and tuples of numbers in the order that every 64-bit CPython gives them.
+    #[default]
+    Forward,
+    /// From the end.
+    Reversed,
 }
 
 /// Fuel that a tight Python loop burns in about two seconds.
@@ -146,6 +160,7 @@ impl Default for Limits {
             memory_bytes: 256 << 20,
             output_bytes: 64 << 10,
             seed: 0,
+            set_order: SetOrder::Forward,
         }
     }
 }

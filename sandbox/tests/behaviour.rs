@@ -124,7 +124,7 @@ fn the_hash_seed_is_the_same_in_every_runtime() {
             "def f(): return [hash('a'), list({'a', 'b', 'c', 'd'})]",
             ""
         ),
-        "[-1622457545, ['d', 'b', 'c', 'a']]"
+        "[7074663595703485239, ['d', 'b', 'c', 'a']]"
     );
 }
 

@@ -409,3 +409,72 @@ fn programs_of_any_bytes_fail_with_an_outcome() {
         }
     }
 }
+
+#[test]
+fn a_verdict_that_hangs_on_the_order_of_sets_is_told() {
+    let dir = dir();
+    let tests = r#"{"entry_point": "f", "tests": [{"args": [["b", "a"]], "expected": "VALUE"}, {"args": [["b"]], "expected": "b"}]}"#;
+    let code = "def f(words): return next(iter(set(words)))\n";
+    std::fs::write(dir.path().join("first.py"), code).unwrap();
+    let mut told = Vec::new();
+    for value in ["a", "b"] {
+        let path = format!("{value}.json");
+        std::fs::write(dir.path().join(&path), tests.replace("VALUE", value)).unwrap();
+        let args = ["check", "first.py", "--tests", &path];
+        let plain = sandbox(dir.path(), &args);
+        let both = sandbox(dir.path(), &[&args[..], &["--set-orders"]].concat());
+        let json = sandbox(
+            dir.path(),
+            &[&args[..], &["--set-orders", "--json"]].concat(),
+        );
+        assert_eq!(plain.status.code(), both.status.code());
+        let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        assert_eq!(json["hang_on_set_order"], serde_json::json!([0]));
+        let text = text(&both.stdout);
+        assert!(text.contains("test 1 hangs on the order of sets"), "{text}");
+        assert!(!text.contains("test 2"), "{text}");
+        told.push(both.status.code());
+    }
+    told.sort();
+    let both = [Some(0), Some(3)];
+    assert_eq!(told, both, "one of the two is what one order gives");
+    let args = ["check", "double.py", "--tests", "good.json", "--set-orders"];
+    let output = text(&sandbox(dir.path(), &args).stdout);
+    assert_eq!(output, "2 of 2 tests passed\n");
+}
+
+#[test]
+fn run_gives_a_script_its_input_and_arguments() {
+    let dir = dir();
+    let script = "import sys\nprint(sys.argv[1:], input())\nprint('err', file=sys.stderr)\nsys.exit(len(sys.argv) - 1)\n";
+    std::fs::write(dir.path().join("script.py"), script).unwrap();
+    std::fs::write(dir.path().join("input.txt"), "from a file\n").unwrap();
+    let with = |args: &[&str], stdin: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sandbox"))
+            .args(args)
+            .current_dir(dir.path())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), stdin.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let output = with(&["run", "script.py"], "from a pipe\n");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stdout), "[] from a pipe\n");
+    assert_eq!(text(&output.stderr), "err\n");
+    let output = with(
+        &["run", "script.py", "--stdin", "input.txt", "--", "--n", "1"],
+        "",
+    );
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(text(&output.stdout), "['--n', '1'] from a file\n");
+    let output = with(&["run", "script.py", "--json", "--", "x"], "y");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["stdout"], "['x'] y\n");
+    assert_eq!(json["stderr"], "err\n");
+    assert_eq!(json["outcome"]["Raised"]["type"], "SystemExit");
+    assert_eq!(json["outcome"]["Raised"]["message"], "1");
+}

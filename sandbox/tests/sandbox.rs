@@ -7,10 +7,13 @@ mod bench;
 mod code_tests;
 mod command;
 mod equality;
+mod modules;
 mod pool;
+mod scripts;
 mod soak;
 mod stdlib;
 mod verdicts;
+mod words;
 
 use std::sync::OnceLock;
 

@@ -62,7 +62,8 @@ fn memory_is_reset(limits: &Limits) {
     let _ticker = Ticker::start(move || ticking.tick()).unwrap();
     for (name, code) in HOSTILE {
         let mut request = Vec::new();
-        let parts = [code.into(), "".into(), Value::from(1 << 16), Value::None];
+        let cap = Value::from(1 << 16);
+        let parts = [code.into(), "".into(), cap, Value::None, Value::None];
         assert!(wire::write_tuple(&parts, &mut request));
         let reply = template
             .start(limits, &Stop::default())
@@ -98,4 +99,57 @@ fn a_slot_holds_the_pristine_image_after_anything() {
         .stack_size(HOST_STACK)
         .spawn(run);
     thread.unwrap().join().unwrap();
+}
+
+#[test]
+fn zz_pages() {
+    let run = || {
+        let limits = Limits::default();
+        let template = Template::open(&runtime::dir(), 1).unwrap();
+        let pristine = memory(&template, &limits);
+        for (name, code) in [
+            ("sum", "print(sum(range(1000)))"),
+            ("class", include_str!("../../benches/programs/class.py")),
+            (
+                "dijkstra",
+                include_str!("../../benches/programs/dijkstra.py"),
+            ),
+        ] {
+            let mut request = Vec::new();
+            let cap = Value::from(1 << 16);
+            let parts = [code.into(), "".into(), cap, Value::None, Value::None];
+            assert!(wire::write_tuple(&parts, &mut request));
+            let mut instance = template.start(&limits, &Stop::default()).unwrap();
+            instance.load(request, u64::MAX >> 1).unwrap();
+            let mut args = Vec::new();
+            wire::write_tuple(&[], &mut args);
+            instance.call(args, u64::MAX >> 1).unwrap();
+            let after = instance.abi.memory.data(&instance.store).to_vec();
+            let pages: Vec<usize> = (0..pristine.len() / 4096)
+                .filter(|p| after[p * 4096..][..4096] != pristine[p * 4096..][..4096])
+                .collect();
+            let runs = pages.windows(2).filter(|w| w[1] != w[0] + 1).count() + 1;
+            if name == "sum" {
+                for p in &pages {
+                    let words: Vec<String> = (p * 1024..p * 1024 + 1024)
+                        .filter(|w| after[w * 4..w * 4 + 4] != pristine[w * 4..w * 4 + 4])
+                        .map(|w| {
+                            let get = |m: &[u8]| {
+                                u32::from_le_bytes(m[w * 4..w * 4 + 4].try_into().unwrap())
+                            };
+                            format!("{:x}:{:x}>{:x}", w * 4, get(&pristine), get(&after))
+                        })
+                        .collect();
+                    println!("{p}: {} {:?}", words.len(), &words[..words.len().min(10)]);
+                }
+            }
+            println!("{name}: {} pages in {runs} runs: {pages:?}", pages.len());
+        }
+    };
+    std::thread::Builder::new()
+        .stack_size(HOST_STACK)
+        .spawn(run)
+        .unwrap()
+        .join()
+        .unwrap();
 }

@@ -19,6 +19,7 @@ use wasmparser::{DataKind, ElementItems, ElementKind, Operator, Payload};
 
 use super::link::{Linked, Part};
 use super::system::{System, failing};
+use super::words;
 use crate::cause;
 
 /// The component is not made as this code expects.
@@ -93,7 +94,11 @@ pub(crate) fn fuse(
     let mut elements = ElementSection::new();
     let mut data = DataSection::new();
     for part in &linked.parts {
-        let mut renumber = Renumber { part, plan: &plan };
+        let mut renumber = Renumber {
+            part,
+            plan: &plan,
+            caller: 0,
+        };
         let mut at = part.imported_functions;
         for payload in wasmparser::Parser::new(0).parse_all(part.bytes) {
             match payload? {
@@ -101,6 +106,7 @@ pub(crate) fn fuse(
                     let whole = part.functions[at];
                     if plan.functions[whole as usize].is_some() {
                         functions.function(linked.functions[whole as usize]);
+                        renumber.caller = whole;
                         plan.function_body(&mut renumber, whole, body, &mut code)?;
                     }
                     at += 1;
@@ -245,7 +251,9 @@ impl<'a> Plan<'a> {
                                 Operator::Call { function_index }
                                 | Operator::ReturnCall { function_index }
                                 | Operator::RefFunc { function_index } => {
-                                    callees[function].push(part.functions[function_index as usize]);
+                                    let callee = part.functions[function_index as usize];
+                                    let callee = linked.stand.callee(function as u32, callee);
+                                    callees[function].push(callee);
                                 }
                                 Operator::GlobalSet { global_index } => {
                                     sets[function].push(part.globals[global_index as usize]);
@@ -265,7 +273,8 @@ impl<'a> Plan<'a> {
                     }
                     Payload::ElementSection(section) => {
                         for element in section {
-                            reached.extend(functions_of(part, &element?)?);
+                            let functions = functions_of(part, &element?)?;
+                            reached.extend(functions.iter().map(|&f| linked.stand.anyone(f)));
                         }
                     }
                     Payload::StartSection { .. } => {
@@ -328,6 +337,9 @@ impl<'a> Plan<'a> {
                 function.instruction(&renumber.instruction(operators.read()?)?);
             }
             code.function(&function);
+        } else if self.linked.stand.is_probing(whole) {
+            let ty = &self.linked.types[self.linked.functions[whole as usize] as usize];
+            code.function(&words::probing(renumber, ty.params().len(), &body)?);
         } else {
             renumber.parse_function_body(code, body)?;
         }
@@ -361,7 +373,7 @@ impl<'a> Plan<'a> {
     ) -> Result<(), FuseError> {
         let functions = functions_of(part, &element)?
             .into_iter()
-            .map(|function| self.function(function))
+            .map(|function| self.function(self.linked.stand.anyone(function)))
             .collect::<Result<Vec<u32>, _>>()?;
         let ElementKind::Active {
             table_index,
@@ -396,7 +408,10 @@ impl<'a> Plan<'a> {
 }
 
 /// The linked functions that an element segment names.
-fn functions_of(part: &Part<'_>, element: &wasmparser::Element<'_>) -> Result<Vec<u32>, FuseError> {
+pub(super) fn functions_of(
+    part: &Part<'_>,
+    element: &wasmparser::Element<'_>,
+) -> Result<Vec<u32>, FuseError> {
     let ElementItems::Functions(items) = &element.items else {
         return Err(FuseError("an element segment holds expressions".into()));
     };
@@ -418,6 +433,8 @@ impl Reencode for Plain {
 struct Renumber<'a> {
     part: &'a Part<'a>,
     plan: &'a Plan<'a>,
+    /// The linked function whose body is written.
+    caller: u32,
 }
 
 type Renumbered<T> = Result<T, reencode::Error<Infallible>>;
@@ -426,8 +443,9 @@ impl Reencode for Renumber<'_> {
     type Error = Infallible;
 
     fn function_index(&mut self, index: u32) -> Renumbered<u32> {
-        let linked = self.part.functions[index as usize] as usize;
-        self.plan.functions[linked].ok_or(reencode::Error::InvalidConstExpr)
+        let callee = self.part.functions[index as usize];
+        let callee = self.plan.linked.stand.callee(self.caller, callee);
+        self.plan.functions[callee as usize].ok_or(reencode::Error::InvalidConstExpr)
     }
 
     fn global_index(&mut self, index: u32) -> Renumbered<u32> {

@@ -8,6 +8,7 @@ use wasmparser::{
 };
 
 use super::fuse::FuseError;
+use super::words::Stand;
 
 /// The core instances of a component, resolved: each function, table and global has one number, whoever imports it.
 pub(crate) struct Linked<'a> {
@@ -25,7 +26,11 @@ pub(crate) struct Linked<'a> {
     /// The global that holds where the stack of C ends.
     pub(crate) stack_pointer: Option<u32>,
     /// By name: the functions behind the component's exports, and behind those the exports of its core modules.
-    named: HashMap<&'a str, u32>,
+    pub(super) named: HashMap<&'a str, u32>,
+    /// By name: the globals that hold the addresses of C's data.
+    pub(super) data: HashMap<&'a str, u32>,
+    /// What is called in place of what.
+    pub(super) stand: Stand,
 }
 
 /// One instance of a core module. Each list translates the module's own indices.
@@ -81,6 +86,8 @@ impl<'a> Linked<'a> {
                 system: BTreeMap::new(),
                 stack_pointer: None,
                 named: HashMap::new(),
+                data: HashMap::new(),
+                stand: Stand::default(),
             },
             memories: Vec::new(),
             type_numbers: HashMap::new(),
@@ -214,7 +221,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes what has a meaning to the host.
-    fn name_import(&mut self, module: &str, name: &str, kind: ExternalKind, number: u32) {
+    fn name_import(&mut self, module: &str, name: &'a str, kind: ExternalKind, number: u32) {
+        if module == "GOT.mem" {
+            self.linked.data.insert(name, number);
+        }
         if kind == ExternalKind::Global && name == "__stack_pointer" {
             self.linked.stack_pointer = Some(number);
         }

@@ -13,8 +13,9 @@ use wasmtime::{WasmParams, WasmResults};
 use super::build::BuildError;
 use super::fuse::{Entry, Image, fuse};
 use super::link::Linked;
+use super::words;
 use crate::abi::{self, Abi, Broken, Object};
-use crate::instance::{CALL, LOAD};
+use crate::instance::{CALL, LOAD, REVERSE_SETS, SCRIPT};
 use crate::response::Response;
 use crate::value::Value;
 use crate::wire;
@@ -46,19 +47,37 @@ const LARGEST_BLOCK: i32 = 1 << 20;
 /// What the interpreter is warmed up with, as a candidate.
 const WARM_UP: &str = include_str!("../../guest/warm_up.py");
 
+/// And as a script.
+const SCRIPT_WARM_UP: &str = "
+import sys
+def main():
+    n = int(input())
+    for _ in range(n):
+        a, b = map(int, sys.stdin.readline().split())
+        print(a + b)
+    print(*sys.stdin.read().split(), sep=' ')
+if __name__ == '__main__':
+    main()
+    sys.exit(0)
+";
+
 /// How often. Bytecode is specialised after a few runs, and the counters behind that settle later.
 const ROUNDS: usize = 20;
 
 /// The module to compile: `component` fused, warmed up and frozen.
 pub(super) fn module(component: &[u8]) -> Result<Vec<u8>> {
-    let linked = Linked::read(component)?;
-    let cold = fuse(&linked, &[&abi::EXPORTS[..], &TOOLS].concat(), None)?;
-    let image = warm(&cold)?;
-    Ok(fuse(&linked, &abi::EXPORTS, Some(&image))?)
+    let words = words::module()?;
+    let mut linked = Linked::read(component)?;
+    let longs = words::Longs::of(&linked)?;
+    linked.stand_in(&words)?;
+    let exports = [&abi::EXPORTS[..], &[REVERSE_SETS]].concat();
+    let cold = fuse(&linked, &[&exports[..], &TOOLS].concat(), None)?;
+    let image = warm(&cold, &longs)?;
+    Ok(fuse(&linked, &exports, Some(&image))?)
 }
 
 /// What the fused module's memory holds once the interpreter is warm.
-fn warm(wasm: &[u8]) -> Result<Image> {
+fn warm(wasm: &[u8], longs: &words::Longs) -> Result<Image> {
     let mut config = Config::new();
     config
         .cranelift_opt_level(OptLevel::None)
@@ -68,40 +87,43 @@ fn warm(wasm: &[u8]) -> Result<Image> {
     let mut guest = Guest::start(&engine, wasm)?;
     let app = guest.module("app")?;
     let snapshot = guest.module("snapshot")?;
-    let [gather, settle, addresses] = [
+    let [gather, settle, prepare, addresses] = [
         guest.attribute(snapshot, "gather")?,
         guest.attribute(snapshot, "settle")?,
+        guest.attribute(snapshot, "prepare")?,
         guest.attribute(snapshot, "addresses")?,
     ];
-    let [load, call] = [guest.attribute(app, LOAD)?, guest.attribute(app, CALL)?];
-    guest.warm_up(load, call)?;
+    let calls @ [load, call, script] = [
+        guest.attribute(app, LOAD)?,
+        guest.attribute(app, CALL)?,
+        guest.attribute(app, SCRIPT)?,
+    ];
+    guest.widen(snapshot, longs)?;
+    guest.warm_up(calls)?;
     guest.call(settle, b"")?;
     guest.plug()?;
     guest.call(gather, b"")?;
-    guest.warm_up(load, call)?;
+    guest.warm_up(calls)?;
     guest.call(settle, b"")?;
+    guest.plug()?;
+    guest.call(prepare, b"")?;
     let top = guest.plug()?;
     let mut memory = guest.memory.data(&guest.store).to_vec();
     let globals = guest.globals();
-    let addresses = guest.call(addresses, b"")?;
+    let addresses = addresses_in(&guest.call(addresses, b"")?);
     let entry = |name, first| Entry {
         name,
         callee: "PyObject_CallOneArg",
         first,
     };
     let after = guest.memory.data(&guest.store);
-    for address in addresses.as_chunks().0 {
-        make_immortal(
-            &mut memory,
-            after,
-            top,
-            u32::from_le_bytes(*address) as usize,
-        );
+    for address in addresses {
+        make_immortal(&mut memory, after, top, address);
     }
     Ok(Image {
         memory,
         globals,
-        entries: vec![entry(LOAD, load), entry(CALL, call)],
+        entries: vec![entry(LOAD, load), entry(CALL, call), entry(SCRIPT, script)],
     })
 }
 
@@ -191,8 +213,44 @@ impl Guest {
         }
     }
 
+    /// Makes the interpreter, which has begun with words of 32 bits, one of 64: what it holds of hashes, and C's `long`.
+    fn widen(&mut self, snapshot: Object, longs: &words::Longs) -> Result<()> {
+        longs.widen(self.memory.data_mut(&mut self.store))?;
+        let [remembered, frozen, rehash] = [
+            self.attribute(snapshot, "remembered")?,
+            self.attribute(snapshot, "frozen")?,
+            self.attribute(snapshot, "rehash")?,
+        ];
+        for place in addresses_in(&self.call(remembered, b"")?) {
+            self.write_word(place, -1)?;
+        }
+        // What cannot be changed can, while it seems to be a set.
+        let frozen = addresses_in(&self.call(frozen, b"")?);
+        let [frozenset, set, frozen @ ..] = frozen.as_slice() else {
+            return Err(failed("the guest has no types"));
+        };
+        for place in frozen {
+            self.write_word(place + TYPE_OFFSET, *set as i32)?;
+        }
+        let complaint = self.call(rehash, b"")?;
+        for place in frozen {
+            self.write_word(place + TYPE_OFFSET, *frozenset as i32)?;
+        }
+        if !complaint.is_empty() {
+            return Err(failed(&String::from_utf8_lossy(&complaint)));
+        }
+        Ok(())
+    }
+
+    fn write_word(&mut self, place: usize, word: i32) -> Result<()> {
+        let written = self
+            .memory
+            .write(&mut self.store, place, &word.to_le_bytes());
+        written.map_err(|error| failed(&format!("the word at {place}: {error}")))
+    }
+
     /// Runs what most candidates run, as they are run.
-    fn warm_up(&mut self, load: Object, call: Object) -> Result<()> {
+    fn warm_up(&mut self, [load, call, script]: [Object; 3]) -> Result<()> {
         let list = |items: &[i64]| Value::List(items.iter().map(|&item| item.into()).collect());
         let programs: [(&str, &str, Vec<Vec<Value>>); 4] = [
             (
@@ -211,24 +269,37 @@ impl Guest {
         ];
         for _ in 0..ROUNDS {
             for (code, entry_point, inputs) in &programs {
-                let request = |code, name| {
-                    let parts = [code, name, Value::from(1 << 16), Value::None];
-                    encoded(&parts)
+                let source = Value::from(*code);
+                let request = |name, code| {
+                    encoded(&[
+                        source.clone(),
+                        name,
+                        Value::from(1 << 16),
+                        Value::None,
+                        code,
+                    ])
                 };
-                let answer = self.call(load, &request((*code).into(), Value::None))?;
+                let answer = self.call(load, &request(Value::None, Value::None))?;
                 if let Ok(code) = Response::read(&answer).map(Response::into_code)
                     && let Ok(code) = code
                 {
-                    self.call(load, &request(Value::Bytes(code), (*entry_point).into()))?;
+                    self.call(load, &request((*entry_point).into(), Value::Bytes(code)))?;
                     for input in inputs {
                         self.call(call, &encoded(input))?;
                     }
                 }
-                self.call(load, &request((*code).into(), (*entry_point).into()))?;
+                self.call(load, &request((*entry_point).into(), Value::None))?;
                 for input in inputs {
                     self.call(call, &encoded(input))?;
                 }
             }
+            let source = Value::from(SCRIPT_WARM_UP);
+            let (args, stdin) = (Value::List(vec![]), Value::Bytes(b"2\n1 2\n3 4\n".to_vec()));
+            let cap = Value::from(1 << 16);
+            self.call(
+                script,
+                &encoded(&[source, args, cap, Value::None, Value::None, stdin]),
+            )?;
         }
         Ok(())
     }
@@ -285,6 +356,14 @@ impl Guest {
         }
         globals
     }
+}
+
+/// The 32-bit numbers that `bytes` are.
+fn addresses_in(bytes: &[u8]) -> Vec<usize> {
+    let words = bytes.as_chunks().0.iter();
+    words
+        .map(|word| u32::from_le_bytes(*word) as usize)
+        .collect()
 }
 
 fn encoded(values: &[Value]) -> Vec<u8> {

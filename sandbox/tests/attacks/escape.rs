@@ -81,7 +81,22 @@ pub(super) const ATTACKS: &[Attack] = &[
     (
         "a descriptor written",
         "Forbidden os.write",
+        "import posix\ndef f(): return posix.write(3, b'Passed')",
+    ),
+    (
+        "the descriptor of standard output written, which is what print writes to",
+        "6",
         "import posix\ndef f(): return posix.write(1, b'Passed')",
+    ),
+    (
+        "a descriptor written that is for reading",
+        "Raised OSError",
+        "import os\ndef f(): return os.write(0, b'x')",
+    ),
+    (
+        "a file by a descriptor's path",
+        "Forbidden open",
+        "def f(): return open('/dev/fd/0').read() + open('/proc/self/fd/0').read()",
     ),
     (
         "the original standard input",

@@ -50,7 +50,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     (
         "more than an address can say",
-        "Raised OverflowError",
+        "OutOfMemory",
         "def f(): return b'a' * 10 ** 12",
     ),
     (

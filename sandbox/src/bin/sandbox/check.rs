@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use gauntlet_sandbox::{
-    CodeTest, Comparison, Expected, Mode, Outcome, Program, Report, Sandbox, Test, TestReport,
+    CodeTest, Comparison, Expected, Limits, Mode, Outcome, Program, Report, Sandbox, SetOrder,
+    Test, TestReport,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -23,6 +24,9 @@ pub(crate) struct Args {
     /// Run all tests in one interpreter first; what passes is repeated in fresh ones
     #[arg(long)]
     batch: bool,
+    /// Run the program also with its sets walked from the end, and say where the verdict hangs on their order
+    #[arg(long)]
+    set_orders: bool,
     #[command(flatten)]
     limits: LimitArgs,
     /// Print the report as JSON
@@ -53,24 +57,55 @@ pub(crate) fn check(args: &Args) -> Result<bool> {
     let (entry_point, tests) = read_tests(&args.tests)?;
     let limits = args.limits.resolve()?;
     let mode = if args.batch { Mode::Fast } else { Mode::Pure };
+    let mut reversed = None;
     let report = match read_code(&args.code)? {
         Err(outcome) => unread(&tests, outcome),
         Ok(code) => {
             let (sandbox, program) = (Sandbox::open()?, Program { code, entry_point });
-            match &tests {
+            let check = |limits: &Limits| match &tests {
                 Tests::Values(tests, comparison) => {
-                    sandbox.check(&program, tests, comparison, &limits, mode)?
+                    sandbox.check(&program, tests, comparison, limits, mode)
                 }
-                Tests::Code(test) => sandbox.check_code(&program, test, &limits, mode)?,
+                Tests::Code(test) => sandbox.check_code(&program, test, limits, mode),
+            };
+            let report = check(&limits)?;
+            if args.set_orders {
+                let limits = Limits {
+                    set_order: SetOrder::Reversed,
+                    ..limits
+                };
+                reversed = Some(check(&limits)?);
             }
+            report
         }
     };
+    let hanging = reversed.map(|reversed| hanging(&report, &reversed));
     if args.json {
-        println!("{}", to_json(&report, &tests));
+        let mut object = to_json(&report, &tests);
+        if let Some(hanging) = hanging {
+            let tests: Vec<usize> = hanging.into_iter().map(|(at, _)| at).collect();
+            object["hang_on_set_order"] = json!(tests);
+        }
+        println!("{object}");
     } else {
         print(&report);
+        for (at, outcome) in hanging.into_iter().flatten() {
+            println!(
+                "test {} hangs on the order of sets; walked from their end: {outcome}",
+                at + 1
+            );
+        }
     }
     Ok(report.outcome.passed())
+}
+
+/// The tests that another order of sets passes or fails otherwise, by number from 0, and what becomes of them there.
+fn hanging(report: &Report, reversed: &Report) -> Vec<(usize, Outcome)> {
+    let pairs = report.tests.iter().zip(&reversed.tests).enumerate();
+    pairs
+        .filter(|(_, (one, other))| one.outcome.passed() != other.outcome.passed())
+        .map(|(at, (_, other))| (at, other.outcome.clone()))
+        .collect()
 }
 
 /// Reads the tests; what is wrong with them is told with the file and the field.
