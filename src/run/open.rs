@@ -35,8 +35,7 @@ pub fn limits(config: &Config) -> Limits {
         fuel: config.sandbox.fuel.or(defaults.fuel),
         wall: Duration::from_secs_f64(config.sandbox.wall_seconds),
         memory_bytes: config.sandbox.memory_mb << 20,
-        output_bytes: defaults.output_bytes,
-        seed: defaults.seed,
+        ..defaults
     }
 }
 
