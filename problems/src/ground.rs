@@ -4,11 +4,11 @@
 use std::collections::HashSet;
 
 use gauntlet_sandbox::{
-    ExecuteJob, Execution, Expected, Fault, Mode, Outcome, Program, Sandbox, Test, Value,
+    ExecuteJob, Execution, Expected, Fault, Mode, Outcome, Sandbox, Test, Value,
 };
 use thiserror::Error;
 
-use super::inputs::{keep_valid, key, validator_job};
+use super::inputs::{keep_valid, key, permit_job};
 use super::schema::{Draft, Flaw, MIN_TESTS, Problem};
 use super::{FUEL, limits};
 
@@ -83,10 +83,10 @@ pub fn ground_each(sandbox: &Sandbox, drafts: Vec<Draft>) -> Vec<Result<Problem,
     run(
         sandbox,
         &mut grounded,
-        |draft| validator_job(&draft.problem, draft.inputs.clone()),
+        |draft| permit_job(&draft.problem, draft.inputs.clone()).expect("drafts have references"),
         |draft, answers| {
             let drafted = draft.inputs.len();
-            draft.inputs = keep_valid(std::mem::take(&mut draft.inputs), &answers);
+            draft.inputs = keep_valid(&draft.problem, std::mem::take(&mut draft.inputs), &answers);
             match draft.inputs.len() {
                 valid if valid < MIN_TESTS => Err(GroundError::TooFewTests {
                     id: draft.problem.id.clone(),
@@ -116,11 +116,43 @@ pub fn ground_each(sandbox: &Sandbox, drafts: Vec<Draft>) -> Vec<Result<Problem,
         .collect()
 }
 
+/// Fills in what the reference says about inputs without an expected value ([`Problem::inputs`]), as published sets of
+/// inputs have them. Returns what could not be filled, a line each; those inputs stay without a test.
+///
+/// # Errors
+/// Only where the host fails.
+pub fn complete(sandbox: &Sandbox, problem: &mut Problem) -> Result<Vec<String>, Fault> {
+    let Some(program) = problem.reference_program().filter(|_| !problem.is_script()) else {
+        return Ok(Vec::new());
+    };
+    if problem.inputs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let inputs = std::mem::take(&mut problem.inputs);
+    let args: Vec<Vec<Value>> = inputs.iter().map(|input| input.args.clone()).collect();
+    let executions = sandbox.execute(&program, &args, &limits(FUEL), Mode::Fast)?;
+    let mut left = Vec::new();
+    for (input, execution) in inputs.into_iter().zip(executions) {
+        match test(problem, input.args.clone(), execution) {
+            Ok(test) => problem.tests.push(Test {
+                tags: input.tags,
+                ..test
+            }),
+            Err(error) => left.push(error.to_string()),
+        }
+    }
+    Ok(left)
+}
+
 /// The draft without repeated inputs, if its fields are right.
 fn checked(mut draft: Draft) -> Result<Draft, GroundError> {
-    draft
-        .problem
-        .check_draft()
+    let needed = match (&draft.problem.reference, &draft.problem.entry_point) {
+        (None, _) => Err(Flaw::new("reference", "is missing")),
+        (_, None) => Err(Flaw::new("entry_point", "is missing")),
+        _ => Ok(()),
+    };
+    needed
+        .and_then(|()| draft.problem.check_draft())
         .map_err(|flaw| GroundError::Flaw {
             id: draft.problem.id.clone(),
             flaw,
@@ -157,10 +189,10 @@ fn run(
 
 fn reference_job(draft: &Draft) -> ExecuteJob {
     ExecuteJob {
-        program: Program {
-            code: draft.problem.reference.clone(),
-            entry_point: draft.problem.entry_point.clone(),
-        },
+        program: draft
+            .problem
+            .reference_program()
+            .expect("drafts have references"),
         inputs: draft.inputs.clone(),
         limits: limits(FUEL),
         mode: Mode::Fast,
@@ -168,7 +200,11 @@ fn reference_job(draft: &Draft) -> ExecuteJob {
 }
 
 /// What the reference did, as something to expect of every solution.
-fn test(problem: &Problem, args: Vec<Value>, execution: Execution) -> Result<Test, GroundError> {
+pub(super) fn test(
+    problem: &Problem,
+    args: Vec<Value>,
+    execution: Execution,
+) -> Result<Test, GroundError> {
     let (id, input) = (problem.id.clone(), key(&args));
     // These two say that the sandbox is small, which is no part of any problem.
     let of_the_host = |kind: &str| matches!(kind, "MemoryError" | "RecursionError");
@@ -217,7 +253,7 @@ mod tests {
     #[test]
     fn a_draft_is_checked_before_it_runs() {
         let mut draft = draft(serde_json::json!({}));
-        draft.problem.difficulty = 0;
+        draft.problem.difficulty = Some(0);
         let error = checked(draft).unwrap_err().to_string();
         assert_eq!(
             error,

@@ -11,7 +11,9 @@ mod text;
 
 use std::collections::HashSet;
 
-use gauntlet_sandbox::{ExecuteJob, Execution, Fault, Mode, Program, Sandbox, Value};
+use gauntlet_sandbox::{
+    ExecuteJob, Execution, Expected, Fault, Mode, Outcome, Program, Sandbox, Value,
+};
 use num_traits::ToPrimitive;
 
 use self::place::Place;
@@ -43,9 +45,11 @@ pub fn random_inputs(problem: &Problem, count: usize, seed: u64) -> Vec<Vec<Valu
     inputs
 }
 
-/// The inputs that the problem's validator allows, in their order.
+/// The inputs that the problem allows, in their order.
 ///
-/// The validator runs in the sandbox. Whatever it does other than return True makes an input invalid.
+/// The validator decides, in the sandbox: whatever it does other than return True makes an input invalid. Without a
+/// validator an input is allowed when the reference takes it: it returns a value, or raises what some gold test
+/// expects. Without either nothing is known, and all inputs are kept: [`super::consensus`] asks candidates.
 ///
 /// # Errors
 /// Only where the host fails.
@@ -54,9 +58,11 @@ pub fn valid_inputs(
     problem: &Problem,
     inputs: Vec<Vec<Value>>,
 ) -> Result<Vec<Vec<Value>>, Fault> {
-    let job = validator_job(problem, inputs.clone());
+    let Some(job) = permit_job(problem, inputs.clone()) else {
+        return Ok(inputs);
+    };
     let executions = sandbox.execute(&job.program, &job.inputs, &job.limits, job.mode)?;
-    Ok(keep_valid(inputs, &executions))
+    Ok(keep_valid(problem, inputs, &executions))
 }
 
 /// Draws until `count` inputs are valid, or until a problem with few valid inputs has had its share of
@@ -88,28 +94,42 @@ pub fn draw_valid(
     Ok(valid)
 }
 
-/// The run that asks a problem's validator about inputs.
-pub(super) fn validator_job(problem: &Problem, inputs: Vec<Vec<Value>>) -> ExecuteJob {
-    ExecuteJob {
-        program: Program {
-            code: problem.input_validator.clone(),
+/// The run that says which inputs a problem allows: its validator's, else its reference's.
+pub(super) fn permit_job(problem: &Problem, inputs: Vec<Vec<Value>>) -> Option<ExecuteJob> {
+    let program = match &problem.input_validator {
+        Some(validator) => Program {
+            code: validator.clone(),
             entry_point: VALIDATOR.to_owned(),
         },
+        None => problem.reference_program()?,
+    };
+    Some(ExecuteJob {
+        program,
         inputs,
         limits: limits(FUEL),
         mode: Mode::Fast,
-    }
+    })
 }
 
-/// The inputs whose execution returned True and nothing else.
-pub(super) fn keep_valid(inputs: Vec<Vec<Value>>, executions: &[Execution]) -> Vec<Vec<Value>> {
-    let answers = executions
-        .iter()
-        .map(|execution| execution.result == Ok(Value::Bool(true)));
+/// The inputs that the executions of a [`permit_job`] allow.
+pub(super) fn keep_valid(
+    problem: &Problem,
+    inputs: Vec<Vec<Value>>,
+    executions: &[Execution],
+) -> Vec<Vec<Value>> {
+    let allowed = |execution: &Execution| match (&problem.input_validator, &execution.result) {
+        (Some(_), result) => *result == Ok(Value::Bool(true)),
+        (None, Ok(_)) => true,
+        (None, Err(Outcome::Raised { kind, .. })) => problem
+            .tests
+            .iter()
+            .any(|test| matches!(&test.expected, Expected::Raises(known) if known == kind)),
+        (None, Err(_)) => false,
+    };
     inputs
         .into_iter()
-        .zip(answers)
-        .filter(|(_, valid)| *valid)
+        .zip(executions)
+        .filter(|(_, execution)| allowed(execution))
         .map(|(input, _)| input)
         .collect()
 }
@@ -139,9 +159,10 @@ impl<'a> Source<'a> {
             .tests
             .iter()
             .map(|test| test.args.as_slice())
+            .chain(problem.inputs.iter().map(|input| input.args.as_slice()))
             .collect();
         let params = problem
-            .parsed_signature()
+            .wanted_signature()
             .map(|signature| signature.params)
             .unwrap_or_default();
         let most = gold
@@ -381,6 +402,16 @@ mod tests {
             })
             .collect();
         let inputs: Vec<Vec<Value>> = (0..4).map(|i| vec![Value::from(i)]).collect();
-        assert_eq!(keep_valid(inputs, &executions), [vec![Value::from(0)]]);
+        let problem = problem("def f(a)", &["[1]"]);
+        assert_eq!(
+            keep_valid(&problem, inputs.clone(), &executions),
+            [vec![Value::from(0)]]
+        );
+        // A reference that answers takes the input, whatever it answers.
+        let without = Problem {
+            input_validator: None,
+            ..problem
+        };
+        assert_eq!(keep_valid(&without, inputs, &executions).len(), 4);
     }
 }

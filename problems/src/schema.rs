@@ -1,73 +1,85 @@
 //! What a problem is, and its JSONL files: [`load_jsonl`], [`load_dir`], [`write_jsonl`].
 //!
-//! Reading is strict: an unknown or missing field, a wrong type, an entry point that the reference
+//! A problem needs a statement and some way to judge a solution: tests, a reference, or a checker with inputs.
+//! Everything else may be absent, and docs/problems.md says what its absence means.
+//!
+//! Reading is strict about what is there: an unknown field, a wrong type, an entry point that the reference
 //! does not define, or an id that is used twice is an error that names the file, the line, the field
-//! and what would be right. Whatever was read has passed [`Problem::check`]. Whether the reference
-//! really passes its tests takes execution: see [`super::validate`].
+//! and what would be right. Whether the reference really passes its tests takes execution: see
+//! [`super::validate`] for what the shipped set must prove, and [`super::examine`] for any set.
 
+mod check;
 #[cfg(test)]
 pub(crate) mod example;
 mod files;
+mod json;
 
-use gauntlet_sandbox::{Comparison, Expected, Test, Value};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value as Json};
+use gauntlet_sandbox::{CodeTest, Comparison, Program, Test, Value};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::signature::{Signature, find_function};
+use super::signature::{Signature, find_entry};
 
+pub(crate) use self::check::is_identifier;
 pub use self::files::{ProblemError, SCHEMA_VERSION, load_dir, load_jsonl, write_jsonl};
+pub(crate) use self::files::{parse_foreign, write_file};
+pub(crate) use self::json::{take, take_opt};
 
 /// The name under which a problem's `input_validator` defines its function.
 pub const VALIDATOR: &str = "valid";
 
-/// Gold tests that a problem needs before it is used: the shipped set, and what grounding lets pass.
+/// The name under which a problem's `checker` defines its function.
+pub const CHECKER: &str = "accepts";
+
+/// Gold tests that a shipped or composed problem needs.
 pub const MIN_TESTS: usize = 8;
 
-const FIELDS: [&str; 15] = [
-    "id",
-    "statement",
-    "signature",
-    "entry_point",
-    "reference",
-    "tests",
-    "input_validator",
-    "comparison",
-    "trace",
-    "family",
-    "difficulty",
-    "tags",
-    "split",
-    "source",
-    "licence",
-];
-
-/// A programming problem with everything needed to judge a solution by execution.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Map<String, Json>")]
+/// A programming problem: a statement, and what a solution is judged by.
+///
+/// ```
+/// # use gauntlet_problems::Problem;
+/// let line = r#"{"id": "mine/double", "statement": "Return twice n.", "tests": ["assert double(2) == 4"]}"#;
+/// let problem: Problem = serde_json::from_str(line).unwrap();
+/// assert_eq!(problem.entry_point.as_deref(), Some("double"));
+/// assert_eq!(problem.tests.len(), 1);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     /// Unique in the set, family first: `strings/reverse_words`.
     pub id: String,
     /// The task in words, as a player reads it.
     pub statement: String,
     /// The header of the wanted function: `def reverse_words(s: str) -> str`.
-    pub signature: String,
-    /// The wanted function's name.
-    pub entry_point: String,
-    /// Python that defines `entry_point` and is right by definition.
-    pub reference: String,
-    /// The gold tests.
+    pub signature: Option<String>,
+    /// The wanted function's name, or `Solution.name` for a method of a class that is made without arguments.
+    /// Without one a solution is a script: it reads standard input and prints.
+    pub entry_point: Option<String>,
+    /// Python that is right by definition.
+    pub reference: Option<String>,
+    /// Calls of the entry point with the values they return.
     pub tests: Vec<Test>,
+    /// Tests that are code: asserts, or a function `check(candidate)`.
+    pub code_tests: Vec<CodeTest>,
+    /// Runs of a script with its input and output.
+    pub script_tests: Vec<ScriptTest>,
+    /// Arguments of tests whose expected values the reference or a consensus gives.
+    pub inputs: Vec<Input>,
+    /// Python that stands before a solution's code, and before tests that are code: imports, classes.
+    pub setup: Option<String>,
+    /// Python that defines `accepts(input, expected, got)`, for problems with several right answers.
+    pub checker: Option<String>,
     /// Python that defines `valid(*args)`, which returns True for the inputs the problem allows.
-    pub input_validator: String,
+    pub input_validator: Option<String>,
     /// How an output is compared with the expected value.
     pub comparison: Comparison,
     /// A reference completion for each of the five stages; the last is code.
-    pub trace: [String; 5],
+    pub trace: Option<[String; 5]>,
+    /// Wrong solutions, which tests should fail.
+    pub incorrect: Vec<String>,
     /// The family the problem belongs to, such as `strings`.
     pub family: String,
-    /// From 1, a line or two, to 5.
-    pub difficulty: u8,
+    /// From 1, a line or two, to 5; none where nobody graded it.
+    pub difficulty: Option<u8>,
     /// Free labels.
     pub tags: Vec<String>,
     /// What the problem may be used for.
@@ -78,11 +90,40 @@ pub struct Problem {
     pub licence: String,
 }
 
+/// One run of a script: what it reads and what it should print.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptTest {
+    /// Standard input.
+    pub stdin: String,
+    /// Standard output, compared by [`super::stdout`]. None where only a checker, the reference or a consensus
+    /// knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<String>,
+    /// Labels, such as `public`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
+/// The arguments of a test whose expected value is not written down.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// The positional arguments.
+    pub args: Vec<Value>,
+    /// Labels, such as `plus`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
 /// What a problem may be used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
     /// Trained on.
+    #[default]
     Train,
     /// Chooses the `best` checkpoint; never trained on.
     Validation,
@@ -121,7 +162,7 @@ pub struct Flaw {
 }
 
 impl Flaw {
-    fn new(field: impl Into<String>, message: impl Into<String>) -> Flaw {
+    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Flaw {
         Flaw {
             field: field.into(),
             message: message.into(),
@@ -130,199 +171,114 @@ impl Flaw {
 }
 
 impl Problem {
-    /// The parsed [`signature`](Problem::signature).
+    /// A problem with a statement and nothing else, to be filled.
+    pub fn new(id: impl Into<String>, statement: impl Into<String>) -> Problem {
+        let id = id.into();
+        Problem {
+            family: family_of(&id),
+            id,
+            statement: statement.into(),
+            signature: None,
+            entry_point: None,
+            reference: None,
+            tests: Vec::new(),
+            code_tests: Vec::new(),
+            script_tests: Vec::new(),
+            inputs: Vec::new(),
+            setup: None,
+            checker: None,
+            input_validator: None,
+            comparison: Comparison::Exact,
+            trace: None,
+            incorrect: Vec::new(),
+            difficulty: None,
+            tags: Vec::new(),
+            split: Split::Train,
+            source: UNKNOWN.to_owned(),
+            licence: UNKNOWN.to_owned(),
+        }
+    }
+
+    /// The parsed [`signature`](Problem::signature), if there is one.
     ///
     /// # Errors
     /// Says what is wrong with it; a problem that was loaded has none.
-    pub fn parsed_signature(&self) -> Result<Signature, Flaw> {
-        Signature::parse(&self.signature).map_err(|message| Flaw::new("signature", message))
-    }
-
-    /// Everything about a problem that can be told without executing it.
-    ///
-    /// # Errors
-    /// The first field that is not as it should be.
-    pub fn check(&self) -> Result<(), Flaw> {
-        self.check_draft()?;
-        if self.tests.is_empty() {
-            return Err(Flaw::new("tests", "has none; a problem needs at least one"));
-        }
-        let signature = self.parsed_signature()?;
-        for (index, test) in self.tests.iter().enumerate() {
-            if !signature.takes(test.args.len()) {
-                let message = format!(
-                    "has {} arguments, which `{signature}` does not take",
-                    test.args.len()
-                );
-                return Err(Flaw::new(format!("tests[{index}].args"), message));
-            }
-            if let Expected::Raises(kind) = &test.expected
-                && !is_identifier(kind)
-            {
-                let message =
-                    format!("{kind:?} is no exception; name its type, such as ValueError");
-                return Err(Flaw::new(format!("tests[{index}].expected"), message));
-            }
-        }
-        Ok(())
-    }
-
-    /// [`Problem::check`] without the tests, which a [`Draft`] does not have yet.
-    pub(super) fn check_draft(&self) -> Result<(), Flaw> {
-        let texts = [
-            ("id", &self.id),
-            ("statement", &self.statement),
-            ("family", &self.family),
-            ("source", &self.source),
-            ("licence", &self.licence),
-        ];
-        for (field, text) in texts {
-            if text.trim().is_empty() {
-                return Err(Flaw::new(field, "is empty"));
-            }
-        }
-        if self.id.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(Flaw::new(
-                "id",
-                format!("{:?} holds a space; write family/name", self.id),
-            ));
-        }
-        if !(1..=5).contains(&self.difficulty) {
-            return Err(Flaw::new(
-                "difficulty",
-                format!("is {}; it goes from 1 to 5", self.difficulty),
-            ));
-        }
-        if let Comparison::Float(tolerance) = self.comparison
-            && !(tolerance > 0.0 && tolerance.is_finite())
-        {
-            let message = format!("a tolerance of {tolerance}; it must be above 0, such as 1e-6");
-            return Err(Flaw::new("comparison", message));
-        }
-        for (index, stage) in self.trace.iter().enumerate() {
-            if stage.trim().is_empty() {
-                return Err(Flaw::new(
-                    format!("trace[{index}]"),
-                    "is empty; all five stages are written",
-                ));
-            }
-        }
-        self.check_code()
-    }
-
-    fn check_code(&self) -> Result<(), Flaw> {
-        let signature = self.parsed_signature()?;
-        if signature.name != self.entry_point {
-            let message = format!(
-                "is {:?}, but the signature defines `{}`",
-                self.entry_point, signature.name
-            );
-            return Err(Flaw::new("entry_point", message));
-        }
-        for (field, code) in [("reference", &self.reference), ("trace[4]", &self.trace[4])] {
-            let found = find_function(code, &self.entry_point).map_err(|m| Flaw::new(field, m))?;
-            if !found.takes(signature.params.len()) {
-                let message = format!(
-                    "defines `{found}`, which does not take the arguments of `{signature}`"
-                );
-                return Err(Flaw::new(field, message));
-            }
-        }
-        let validator = find_function(&self.input_validator, VALIDATOR)
-            .map_err(|message| Flaw::new("input_validator", message))?;
-        if !validator.takes(signature.params.len()) {
-            let message = format!(
-                "defines `{validator}`, which does not take the arguments of `{signature}`"
-            );
-            return Err(Flaw::new("input_validator", message));
-        }
-        Ok(())
-    }
-}
-
-impl TryFrom<Map<String, Json>> for Problem {
-    type Error = Flaw;
-
-    fn try_from(mut map: Map<String, Json>) -> Result<Problem, Flaw> {
-        if let Some(unknown) = map.keys().find(|key| !FIELDS.contains(&key.as_str())) {
-            let message = format!(
-                "is no field of a problem; the fields are {}",
-                FIELDS.join(", ")
-            );
-            return Err(Flaw::new(unknown, message));
-        }
-        let trace: Vec<String> = take(&mut map, "trace")?;
-        let stages = trace.len();
-        let problem = Problem {
-            id: take(&mut map, "id")?,
-            statement: take(&mut map, "statement")?,
-            signature: take(&mut map, "signature")?,
-            entry_point: take(&mut map, "entry_point")?,
-            reference: take(&mut map, "reference")?,
-            tests: take_tests(&mut map)?,
-            input_validator: take(&mut map, "input_validator")?,
-            comparison: take(&mut map, "comparison")?,
-            trace: trace.try_into().map_err(|_| {
-                Flaw::new("trace", format!("has {stages} stages; it must have five"))
-            })?,
-            family: take(&mut map, "family")?,
-            difficulty: take(&mut map, "difficulty")?,
-            tags: take(&mut map, "tags")?,
-            split: take(&mut map, "split")?,
-            source: take(&mut map, "source")?,
-            licence: take(&mut map, "licence")?,
+    pub fn parsed_signature(&self) -> Result<Option<Signature>, Flaw> {
+        let parse = |text: &String| {
+            Signature::parse(text).map_err(|message| Flaw::new("signature", message))
         };
-        problem.check()?;
-        Ok(problem)
+        self.signature.as_ref().map(parse).transpose()
     }
-}
 
-fn take<T: DeserializeOwned>(map: &mut Map<String, Json>, field: &str) -> Result<T, Flaw> {
-    let json = map
-        .remove(field)
-        .ok_or_else(|| Flaw::new(field, "is missing"))?;
-    serde_json::from_value(json).map_err(|error| Flaw::new(field, error.to_string()))
-}
+    /// The header a solution is asked for: the signature, or the reference's own where none is written.
+    pub fn wanted_signature(&self) -> Option<Signature> {
+        let stated = self.parsed_signature().ok().flatten();
+        stated.or_else(|| find_entry(self.reference.as_deref()?, self.entry_point.as_deref()?).ok())
+    }
 
-/// The tests one by one, so that an error says which.
-fn take_tests(map: &mut Map<String, Json>) -> Result<Vec<Test>, Flaw> {
-    let listed: Vec<Map<String, Json>> = take(map, "tests")?;
-    let mut tests = Vec::with_capacity(listed.len());
-    for (index, mut map) in listed.into_iter().enumerate() {
-        let inside = |flaw: Flaw| Flaw::new(format!("tests[{index}].{}", flaw.field), flaw.message);
-        if let Some(unknown) = map
-            .keys()
-            .find(|key| !["args", "expected", "tags"].contains(&key.as_str()))
-        {
-            return Err(inside(Flaw::new(
-                unknown,
-                "is no field of a test; the fields are args, expected, tags",
-            )));
+    /// Whether a solution is a script that reads standard input and prints.
+    pub fn is_script(&self) -> bool {
+        self.entry_point.is_none()
+    }
+
+    /// How many tests of all forms say what is right.
+    pub fn test_count(&self) -> usize {
+        self.tests.len() + self.code_tests.len() + self.script_tests.len()
+    }
+
+    /// The name that calls and code tests use for the entry point: without its class.
+    pub fn function(&self) -> &str {
+        let entry_point = self.entry_point.as_deref().unwrap_or_default();
+        entry_point
+            .rsplit_once('.')
+            .map_or(entry_point, |(_, method)| method)
+    }
+
+    /// What the sandbox runs for a solution's `code`: the setup before it, and for a method of a class a function
+    /// that makes an instance and calls it.
+    pub fn program(&self, code: &str) -> Program {
+        let mut source = String::new();
+        if let Some(setup) = &self.setup {
+            source.push_str(setup);
+            source.push('\n');
         }
-        tests.push(Test {
-            args: take(&mut map, "args").map_err(inside)?,
-            expected: take(&mut map, "expected").map_err(inside)?,
-            tags: if map.contains_key("tags") {
-                take(&mut map, "tags").map_err(inside)?
-            } else {
-                Vec::new()
-            },
-        });
+        source.push_str(code);
+        let method = self.entry_point.as_deref().and_then(|e| e.rsplit_once('.'));
+        if let Some((class, method)) = method {
+            source += &format!(
+                "\n\ndef {method}(*args, **kwargs):\n    return {class}().{method}(*args, **kwargs)\n"
+            );
+        }
+        Program {
+            code: source,
+            entry_point: self.function().to_owned(),
+        }
     }
-    Ok(tests)
+
+    /// The reference as a program, if there is one.
+    pub fn reference_program(&self) -> Option<Program> {
+        self.reference.as_deref().map(|code| self.program(code))
+    }
 }
 
-fn is_identifier(text: &str) -> bool {
-    text.chars().all(|c| c == '_' || c.is_alphanumeric())
-        && !text.starts_with(|c: char| c.is_numeric())
-        && !text.is_empty()
+/// What stands for a source or a licence that nobody named.
+pub const UNKNOWN: &str = "unknown";
+
+/// The part of an id before its first slash.
+pub(crate) fn family_of(id: &str) -> String {
+    id.split_once('/')
+        .map_or("other", |(family, _)| family)
+        .to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use gauntlet_sandbox::Expected;
+
     use super::*;
+    use serde_json::Value as Json;
 
     /// Reads the example problem with one field changed.
     fn read(field: &str, value: Json) -> Result<Problem, String> {
@@ -375,17 +331,48 @@ mod tests {
                 json!("def double(n:\n"),
                 "reference: does not parse as Python at line 1",
             ),
-            ("tests", json!([]), "tests: has none"),
             (
                 "tests",
                 json!([{"args": [1, 2], "expected": 3}]),
                 "tests[0].args: has 2 arguments",
             ),
+            ("tests", json!([7]), "tests[0]: 7 is no test"),
             (
                 "tests",
-                json!([{"args": [1]}]),
-                "tests[0].expected: is missing",
+                json!(["assert double(1"]),
+                "tests[0].code: does not parse",
             ),
+            (
+                "tests",
+                json!(["assert 1 == 1"]),
+                "tests[0].code: calls neither",
+            ),
+            (
+                "tests",
+                json!([{"args": [1], "stdin": ""}]),
+                "tests[0]: is no test",
+            ),
+            (
+                "tests",
+                json!([{"code": "assert double(1)", "stdout": ""}]),
+                "tests[0].stdout: does not go with",
+            ),
+            (
+                "tests",
+                json!([{"stdin": "1", "stdout": "2"}]),
+                "entry_point: stands beside",
+            ),
+            (
+                "tests",
+                json!([{"stdin": 1}]),
+                "tests[0].stdin: invalid type",
+            ),
+            (
+                "checker",
+                json!("def accepts(a): return True"),
+                "checker: defines `def accepts(a)`",
+            ),
+            ("setup", json!("import ("), "setup: does not parse"),
             (
                 "tests",
                 json!([{"args": [1], "expected": {"$py": "(1"}}]),
@@ -456,14 +443,23 @@ mod tests {
     }
 
     #[test]
-    fn each_missing_field_is_named() {
-        for field in FIELDS {
+    fn only_id_statement_and_some_way_to_judge_are_needed() {
+        for field in super::json::FIELDS {
             let mut json = example::json(json!({}));
             json.as_object_mut().unwrap().remove(field);
-            let error = serde_json::from_value::<Problem>(json)
-                .unwrap_err()
-                .to_string();
-            assert_eq!(error, format!("{field}: is missing"));
+            let read = serde_json::from_value::<Problem>(json).map_err(|e| e.to_string());
+            match field {
+                "id" | "statement" => assert_eq!(read.unwrap_err(), format!("{field}: is missing")),
+                _ => assert_eq!(read.err(), None, "{field}"),
+            }
         }
+        let bare = json!({"id": "a/b", "statement": "s"});
+        let error = serde_json::from_value::<Problem>(bare)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("tests: has none, and there is no reference"),
+            "{error}"
+        );
     }
 }

@@ -167,6 +167,48 @@ pub fn find_function(source: &str, name: &str) -> Result<Signature, String> {
         })
 }
 
+/// The definition that an entry point names: a top-level function, or for `Class.method` the method without its first
+/// parameter, which is the instance.
+///
+/// # Errors
+/// As [`find_function`].
+pub fn find_entry(source: &str, entry_point: &str) -> Result<Signature, String> {
+    let Some((class, method)) = entry_point.rsplit_once('.') else {
+        return find_function(source, entry_point);
+    };
+    defined_functions(source)?;
+    let tree = parse(source);
+    let root = tree.root_node();
+    let text = |node: Node<'_>| &source[node.byte_range()];
+    let mut cursor = root.walk();
+    let body = root
+        .named_children(&mut cursor)
+        .filter(|node| node.kind() == "class_definition")
+        .filter(|node| node.child_by_field_name("name").map(text) == Some(class))
+        .filter_map(|node| node.child_by_field_name("body"))
+        .last()
+        .ok_or_else(|| format!("defines no class `{class}` with a method `{method}`"))?;
+    let mut cursor = body.walk();
+    let mut methods = Vec::new();
+    for node in body.named_children(&mut cursor) {
+        let definition = match node.kind() {
+            "decorated_definition" => node.child_by_field_name("definition"),
+            _ => Some(node),
+        };
+        if let Some(definition) = definition.filter(|node| node.kind() == "function_definition") {
+            methods.push(header_of(definition, source));
+        }
+    }
+    let mut found = methods
+        .into_iter()
+        .rfind(|found| found.name == method)
+        .ok_or_else(|| format!("defines no method `{method}` in its class `{class}`"))?;
+    if !found.params.is_empty() {
+        found.params.remove(0);
+    }
+    Ok(found)
+}
+
 /// Parses Python. The tree may hold ERROR nodes.
 pub(super) fn parse(source: &str) -> Tree {
     let mut parser = Parser::new();

@@ -16,11 +16,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gauntlet_sandbox::{CheckJob, Fault, Limits, Mode, Report, Sandbox, Value};
 
-use super::inputs::validator_job;
+use super::inputs::permit_job;
 use super::schema::{MIN_TESTS, Problem};
 use super::signature::find_function;
 use super::{FUEL, limits};
-use strength::program;
 
 pub use strength::{INPUTS, MUTANTS, Strength, strength};
 
@@ -77,7 +76,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Asks everything of one problem.
+/// Asks everything of one problem that a shipped one must prove: every field is there, and holds.
 ///
 /// # Errors
 /// Everything it does not prove.
@@ -131,13 +130,19 @@ pub fn check_references(
     problems: &[Problem],
     limits: &Limits,
 ) -> Result<(), Vec<Finding>> {
-    let job = |problem: &Problem| CheckJob {
-        limits: limits.clone(),
-        ..check_job(problem, &problem.reference, Mode::Fast)
+    let job = |problem: &Problem| {
+        let code = problem.reference.as_deref()?;
+        Some(CheckJob {
+            limits: limits.clone(),
+            ..check_job(problem, code, Mode::Fast)
+        })
     };
-    let jobs = problems.iter().map(job).collect();
+    let with = problems
+        .iter()
+        .filter(|problem| problem.reference.is_some() && !problem.is_script());
+    let jobs = with.clone().filter_map(job).collect();
     let mut findings = Vec::new();
-    for (problem, result) in problems.iter().zip(sandbox.check_many(jobs)) {
+    for (problem, result) in with.zip(sandbox.check_many(jobs)) {
         match result {
             Ok(report) => findings.extend(failure(problem, What::Reference, &report)),
             Err(fault) => findings.push(finding(problem, What::Host, fault.to_string())),
@@ -155,16 +160,24 @@ fn findings(sandbox: &Sandbox, problem: &Problem) -> Result<Vec<Finding>, Fault>
         // What follows relies on the fields.
         return Ok(vec![finding(problem, What::Fields, flaw.to_string())]);
     }
+    let missing = problem.missing_fields();
+    if !missing.is_empty() {
+        let told = missing.iter().map(|field| format!("{field}: is missing"));
+        return Ok(told.map(|t| finding(problem, What::Fields, t)).collect());
+    }
     let mut findings = Vec::new();
     if problem.tests.len() < MIN_TESTS {
         let detail = format!("{}; a problem needs {MIN_TESTS}", problem.tests.len());
         findings.push(finding(problem, What::Tests, detail));
     }
     findings.extend(renamed(problem));
-    let solutions = [
-        (What::Reference, &problem.reference),
-        (What::Trace, &problem.trace[4]),
-    ];
+    let solutions: Vec<(What, &str)> = [
+        (What::Reference, problem.reference.as_deref()),
+        (What::Trace, trace_code(problem)),
+    ]
+    .into_iter()
+    .filter_map(|(what, code)| Some((what, code?)))
+    .collect();
     let jobs = solutions
         .iter()
         .map(|(_, code)| check_job(problem, code, Mode::Pure))
@@ -172,10 +185,10 @@ fn findings(sandbox: &Sandbox, problem: &Problem) -> Result<Vec<Finding>, Fault>
     for ((what, _), report) in solutions.iter().zip(sandbox.check_many(jobs)) {
         findings.extend(failure(problem, *what, &report?));
     }
-    let job = validator_job(
-        problem,
-        problem.tests.iter().map(|test| test.args.clone()).collect(),
-    );
+    let gold = problem.tests.iter().map(|test| test.args.clone()).collect();
+    let Some(job) = permit_job(problem, gold) else {
+        return Ok(findings);
+    };
     let answers = sandbox.execute(&job.program, &job.inputs, &job.limits, job.mode)?;
     let refused = answers
         .iter()
@@ -199,15 +212,15 @@ fn findings(sandbox: &Sandbox, problem: &Problem) -> Result<Vec<Finding>, Fault>
 /// Code whose parameters are not those of the signature: calls would pass, but a player that learns from it
 /// learns to ignore what was asked.
 fn renamed(problem: &Problem) -> Vec<Finding> {
-    let Ok(signature) = problem.parsed_signature() else {
+    let Ok(Some(signature)) = problem.parsed_signature() else {
         return Vec::new();
     };
     let solutions = [
-        ("reference", &problem.reference),
-        ("trace[4]", &problem.trace[4]),
+        ("reference", problem.reference.as_deref()),
+        ("trace[4]", trace_code(problem)),
     ];
-    let differs = |(field, code): (&str, &String)| {
-        let found = find_function(code, &signature.name)
+    let differs = |(field, code): (&str, Option<&str>)| {
+        let found = find_function(code?, &signature.name)
             .ok()
             .filter(|found| !signature.is_kept_by(found))?;
         let detail =
@@ -215,6 +228,10 @@ fn renamed(problem: &Problem) -> Vec<Finding> {
         Some(finding(problem, What::Signature, detail))
     };
     solutions.into_iter().filter_map(differs).collect()
+}
+
+fn trace_code(problem: &Problem) -> Option<&str> {
+    problem.trace.as_ref().map(|trace| trace[4].as_str())
 }
 
 fn weakness(problem: &Problem, strength: &Strength) -> Option<Finding> {
@@ -272,7 +289,7 @@ fn failure(problem: &Problem, what: What, report: &Report) -> Option<Finding> {
 
 fn check_job(problem: &Problem, code: &str, mode: Mode) -> CheckJob {
     CheckJob {
-        program: program(problem, code),
+        program: problem.program(code),
         tests: problem.tests.clone(),
         comparison: problem.comparison,
         limits: limits(FUEL),
@@ -294,7 +311,7 @@ mod tests {
     fn renamed_parameters_are_found() {
         assert_eq!(renamed(&problem()), []);
         let mut other = problem();
-        other.trace[4] = "def double(x):\n    return x * 2\n".to_owned();
+        other.trace.as_mut().unwrap()[4] = "def double(x):\n    return x * 2\n".to_owned();
         let found = renamed(&other);
         assert_eq!(
             found[0].to_string(),

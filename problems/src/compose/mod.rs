@@ -46,8 +46,6 @@ mod task;
 mod trace;
 mod wording;
 
-use gauntlet_sandbox::Comparison;
-
 use self::dice::Dice;
 use self::plan::Plan;
 use self::splits::Share;
@@ -130,26 +128,26 @@ impl Composer {
             tags.push(BARE.to_owned());
         }
         let problem = Problem {
-            id: format!("compose/{}/{index}", pool.name()),
-            signature: format!(
+            signature: Some(format!(
                 "def {}({}) -> {}",
                 names.function,
                 params.join(", "),
                 trace::result_type(&plan)
-            ),
-            entry_point: names.function.clone(),
-            reference: trace[4].clone(),
-            tests: Vec::new(),
-            input_validator: inputs::validator(&plan, names),
-            comparison: Comparison::Exact,
-            trace,
+            )),
+            entry_point: Some(names.function.clone()),
+            reference: Some(trace[4].clone()),
+            input_validator: Some(inputs::validator(&plan, names)),
+            trace: Some(trace),
             family: "compose".to_owned(),
-            difficulty: plan.depth() as u8,
+            difficulty: Some(plan.depth() as u8),
             tags,
             split: pool.split(),
             source: "gauntlet-compose".to_owned(),
             licence: "MIT OR Apache-2.0".to_owned(),
-            statement: wording.statement,
+            ..Problem::new(
+                format!("compose/{}/{index}", pool.name()),
+                wording.statement,
+            )
         };
         let inputs = inputs::draw(&plan, &mut self.dice(pool, index, "inputs"));
         Draft { problem, inputs }

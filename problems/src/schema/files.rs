@@ -135,20 +135,21 @@ pub fn load_dir(dir: impl AsRef<Path>) -> Result<Vec<Problem>, ProblemError> {
 /// # Errors
 /// Where the file could not be written; it names the path.
 pub fn write_jsonl(path: impl AsRef<Path>, problems: &[Problem]) -> Result<(), ProblemError> {
-    let path = path.as_ref();
     let mut text = format!("{{\"schema_version\": {SCHEMA_VERSION}}}\n");
     for problem in problems {
         text += &serde_json::to_string(problem).expect("a problem holds only what JSON can say");
         text.push('\n');
     }
+    write_file(path.as_ref(), text.as_bytes())
+}
+
+/// Replaces a file whole or not at all.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ProblemError> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
     let written = fs::File::create(&partial)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())
-                .and_then(|()| file.sync_all())
-        })
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&partial, path));
     written.map_err(|source| {
         // The error that counts is the one above; a partial file that cannot go is only litter.
@@ -185,7 +186,10 @@ impl Set {
             let json = parse_line(path, line, bytes)?;
             let id = json.get("id").and_then(Json::as_str).map(str::to_owned);
             let parsed = match json {
-                Json::Object(map) => Problem::try_from(map),
+                Json::Object(map) => Problem::from_json(map).and_then(|problem| {
+                    problem.check()?;
+                    Ok(problem)
+                }),
                 other => Err(Flaw::new(
                     "line",
                     format!("holds {}, not an object", kind_of(&other)),
@@ -213,17 +217,36 @@ impl Set {
 }
 
 fn parse_line(path: &Path, line: usize, bytes: &[u8]) -> Result<Json, ProblemError> {
-    let text = std::str::from_utf8(bytes).map_err(|error| ProblemError::NotUtf8 {
-        path: path.to_owned(),
-        line,
+    parse_json(bytes).map_err(|error| match error {
+        LineError::NotUtf8 { byte } => ProblemError::NotUtf8 {
+            path: path.to_owned(),
+            line,
+            byte,
+        },
+        LineError::NotJson { column, message } => ProblemError::NotJson {
+            path: path.to_owned(),
+            line,
+            column,
+            message,
+        },
+    })
+}
+
+/// Why a line of text is no JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum LineError {
+    #[error("not UTF-8 at byte {byte} of the line; save the file as UTF-8")]
+    NotUtf8 { byte: usize },
+    #[error("not JSON at column {column}: {message}; each line holds one JSON object")]
+    NotJson { column: usize, message: String },
+}
+
+/// Reads one line, and refuses integers that would be rounded.
+pub(crate) fn parse_json(bytes: &[u8]) -> Result<Json, LineError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| LineError::NotUtf8 {
         byte: error.valid_up_to() + 1,
     })?;
-    let wrong = |column, message| ProblemError::NotJson {
-        path: path.to_owned(),
-        line,
-        column,
-        message,
-    };
+    let wrong = |column, message| LineError::NotJson { column, message };
     let json = serde_json::from_str(text).map_err(|error| {
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
@@ -238,6 +261,29 @@ fn parse_line(path: &Path, line: usize, bytes: &[u8]) -> Result<Json, ProblemErr
         }
         None => Ok(json),
     }
+}
+
+/// Reads JSON that others wrote: integers that would be rounded become `{"$py": ".."}`.
+pub(crate) fn parse_foreign(bytes: &[u8]) -> Result<Json, LineError> {
+    match parse_json(bytes) {
+        Err(LineError::NotJson { .. }) => {}
+        other => return other,
+    }
+    // Only now is the text worth a copy: it holds such an integer, or is no JSON at all.
+    let mut text = String::from_utf8_lossy(bytes).into_owned();
+    let mut whole = String::new();
+    while let Some((column, digits)) = huge_integer(&text) {
+        let start = text
+            .char_indices()
+            .nth(column - 1)
+            .map_or(text.len(), |(at, _)| at);
+        let end = start + digits.len();
+        whole += &text[..start];
+        whole += &format!("{{\"$py\": \"{digits}\"}}");
+        text = text.split_off(end);
+    }
+    whole += &text;
+    parse_json(whole.as_bytes())
 }
 
 /// The first integer that JSON readers round, with its column; strings do not count.

@@ -1,7 +1,7 @@
 //! How many planted bugs the gold tests of a problem catch.
 
 use gauntlet_sandbox::{
-    Comparison, ExecuteJob, Execution, Expected, Fault, Mode, Outcome, Program, Sandbox, Value,
+    Comparison, ExecuteJob, Execution, Expected, Fault, Mode, Outcome, Sandbox, Value,
 };
 
 use super::super::inputs::draw_valid;
@@ -29,7 +29,7 @@ const REFERENCE_FUEL: u64 = 100_000_000;
 const MUTANT_FUEL: u64 = 5_000_000;
 
 /// How many planted bugs the gold tests of a problem catch.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Strength {
     /// Random valid inputs used.
     pub inputs: usize,
@@ -54,20 +54,18 @@ impl Strength {
     }
 }
 
-/// Measures the gold tests of a problem whose reference passes them.
+/// Measures the gold tests of a problem whose reference passes them; without a reference nothing is measured.
 ///
 /// # Errors
 /// Only where the host fails.
 pub fn strength(sandbox: &Sandbox, problem: &Problem) -> Result<Strength, Fault> {
+    let Some(code) = &problem.reference else {
+        return Ok(Strength::default());
+    };
     let gold: Vec<Vec<Value>> = problem.tests.iter().map(|test| test.args.clone()).collect();
     let drawn = draw_valid(sandbox, problem, INPUTS, SEED)?;
     let reference = |inputs: &[Vec<Value>], fuel| {
-        sandbox.execute(
-            &program(problem, &problem.reference),
-            inputs,
-            &limits(fuel),
-            Mode::Fast,
-        )
+        sandbox.execute(&problem.program(code), inputs, &limits(fuel), Mode::Fast)
     };
     let on_gold = reference(&gold, FUEL)?;
     let on_drawn = reference(&drawn, REFERENCE_FUEL)?;
@@ -84,10 +82,10 @@ pub fn strength(sandbox: &Sandbox, problem: &Problem) -> Result<Strength, Fault>
         .unwrap_or(0);
     let allowance = limits(most.saturating_mul(4).saturating_add(MUTANT_FUEL));
 
-    let bugs = mutants(&problem.reference, MUTANTS, SEED);
+    let bugs = mutants(code, MUTANTS, SEED);
     let run = |bugs: &[&Mutant], inputs: Vec<Vec<Value>>| {
         let job = |bug: &&Mutant| ExecuteJob {
-            program: program(problem, &bug.code),
+            program: problem.program(&bug.code),
             inputs: inputs.clone(),
             limits: allowance.clone(),
             mode: Mode::Fast,
@@ -143,13 +141,6 @@ pub fn strength(sandbox: &Sandbox, problem: &Problem) -> Result<Strength, Fault>
         killed: told.len() - survivors.len(),
         survivors,
     })
-}
-
-pub(super) fn program(problem: &Problem, code: &str) -> Program {
-    Program {
-        code: code.to_owned(),
-        entry_point: problem.entry_point.clone(),
-    }
 }
 
 /// Whether the reference gave something that a mutant can be compared with.
