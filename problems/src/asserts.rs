@@ -178,7 +178,8 @@ pub(crate) fn inputs_in(code: &str, names: &[&str]) -> Vec<Vec<Value>> {
     for name in names.iter().filter(|name| !name.is_empty()) {
         for (at, _) in code.match_indices(name) {
             let before = code[..at].chars().next_back();
-            let part_of_a_word = before.is_some_and(|c| c == '_' || c == '.' || c.is_alphanumeric());
+            let part_of_a_word =
+                before.is_some_and(|c| c == '_' || c == '.' || c.is_alphanumeric());
             let rest = code[at + name.len()..].trim_start();
             if let (false, Some(rest)) = (part_of_a_word, rest.strip_prefix('('))
                 && let Some((args, _)) = arguments(rest)

@@ -29,8 +29,9 @@ pub fn each<I: Sync, T: Send>(
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(item) = items.get(index) else { break };
                     let result = work(item);
-                    results.lock().expect("no thread panics while it holds this")[index] =
-                        Some(result);
+                    results
+                        .lock()
+                        .expect("no thread panics while it holds this")[index] = Some(result);
                     progress(1 + done.fetch_add(1, Ordering::Relaxed));
                 }
             });
@@ -136,9 +137,13 @@ mod tests {
     fn results_keep_their_order_and_progress_counts_all() {
         let items: Vec<usize> = (0..100).collect();
         let most = AtomicUsize::new(0);
-        let doubled = each(&items, |item| item * 2, |done| {
-            most.fetch_max(done, Ordering::Relaxed);
-        });
+        let doubled = each(
+            &items,
+            |item| item * 2,
+            |done| {
+                most.fetch_max(done, Ordering::Relaxed);
+            },
+        );
         assert_eq!(doubled, (0..100).map(|i| i * 2).collect::<Vec<_>>());
         assert_eq!(most.into_inner(), 100);
     }
@@ -154,7 +159,10 @@ mod tests {
         text += "{\"key\": \"b\", \"res";
         std::fs::write(&path, text).unwrap();
         let journal = Journal::open(&path).unwrap();
-        assert_eq!((journal.get("a"), journal.get("b")), (Some(&json!(1)), None));
+        assert_eq!(
+            (journal.get("a"), journal.get("b")),
+            (Some(&json!(1)), None)
+        );
         journal.keep("b", &2).unwrap();
         drop(journal);
         assert_eq!(Journal::open(&path).unwrap().get("b"), Some(&json!(2)));

@@ -80,11 +80,17 @@ pub fn examine(sandbox: &Sandbox, problem: &Problem) -> Result<Examination, Faul
     let mut add = |what, detail: String| found.push(Found { what, detail });
     let unanswered = complete(sandbox, &mut problem)?;
     if let Some(first) = unanswered.first() {
-        add(Wrong::Inputs, format!("{} without an answer; the first: {first}", unanswered.len()));
+        add(
+            Wrong::Inputs,
+            format!("{} without an answer; the first: {first}", unanswered.len()),
+        );
     }
     seen.tests = problem.test_count();
     if seen.tests == 0 {
-        add(Wrong::NoTests, "no test says what is right; `problems strengthen` makes some from a reference".into());
+        add(
+            Wrong::NoTests,
+            "no test says what is right; `problems strengthen` makes some from a reference".into(),
+        );
         seen.found = found;
         return Ok(seen);
     }
@@ -102,10 +108,16 @@ pub fn examine(sandbox: &Sandbox, problem: &Problem) -> Result<Examination, Faul
                 if let Some(index) = failed {
                     good = false;
                     let outcome = &report.tests[index].outcome;
-                    add(Wrong::Reference, format!("fails its own tests: tests[{index}]: {outcome}"));
+                    add(
+                        Wrong::Reference,
+                        format!("fails its own tests: tests[{index}]: {outcome}"),
+                    );
                 } else if seen.reference_fuel.is_some_and(|fuel| fuel > FUEL / 10) {
                     let share = seen.reference_fuel.unwrap_or(0) * 100 / FUEL;
-                    add(Wrong::Slow, format!("the reference burns {share} % of the fuel of a solution"));
+                    add(
+                        Wrong::Slow,
+                        format!("the reference burns {share} % of the fuel of a solution"),
+                    );
                 }
             }
         }
@@ -116,7 +128,10 @@ pub fn examine(sandbox: &Sandbox, problem: &Problem) -> Result<Examination, Faul
         for ((answer, _), report) in constants.iter().zip(judge(sandbox, &problem, &codes)?) {
             match report {
                 Ok(report) if report.outcome.passed() => {
-                    add(Wrong::Constant, format!("a solution that always answers {answer} passes"));
+                    add(
+                        Wrong::Constant,
+                        format!("a solution that always answers {answer} passes"),
+                    );
                     break;
                 }
                 Err(why) if problem.reference.is_none() => {
@@ -129,7 +144,10 @@ pub fn examine(sandbox: &Sandbox, problem: &Problem) -> Result<Examination, Faul
         let wrong: Vec<&str> = problem.incorrect.iter().map(String::as_str).collect();
         for (index, report) in judge(sandbox, &problem, &wrong)?.into_iter().enumerate() {
             if report.is_ok_and(|report| report.outcome.passed()) {
-                add(Wrong::Incorrect, format!("incorrect[{index}] passes every test"));
+                add(
+                    Wrong::Incorrect,
+                    format!("incorrect[{index}] passes every test"),
+                );
             }
         }
         if problem.reference.is_some() {
@@ -147,7 +165,11 @@ pub fn examine(sandbox: &Sandbox, problem: &Problem) -> Result<Examination, Faul
 }
 
 fn told(seen: &Examination, survivor: &Mutant) -> String {
-    let line = survivor.code.lines().nth(survivor.line - 1).unwrap_or_default();
+    let line = survivor
+        .code
+        .lines()
+        .nth(survivor.line - 1)
+        .unwrap_or_default();
     format!(
         "{} tests kill {} of {} wrong programs; this one passes ({} at line {}: `{}`)",
         seen.tests,
@@ -178,7 +200,9 @@ fn judge(
                 input,
                 argument,
                 value,
-            }) => Ok(Err(format!("tests[{input}].args[{argument}]: {value} cannot enter the sandbox"))),
+            }) => Ok(Err(format!(
+                "tests[{input}].args[{argument}]: {value} cannot enter the sandbox"
+            ))),
             Err(fault) => Err(fault),
         })
         .collect()
@@ -207,14 +231,23 @@ fn weakness(sandbox: &Sandbox, problem: &Problem) -> Result<(usize, Vec<Mutant>)
     let passed = |report: &Result<gauntlet_sandbox::Report, String>| {
         report.as_ref().is_ok_and(|report| report.outcome.passed())
     };
-    let survivors = mutants.iter().zip(&reports).filter(|(_, report)| passed(report));
-    Ok((mutants.len(), survivors.map(|(mutant, _)| mutant.clone()).collect()))
+    let survivors = mutants
+        .iter()
+        .zip(&reports)
+        .filter(|(_, report)| passed(report));
+    Ok((
+        mutants.len(),
+        survivors.map(|(mutant, _)| mutant.clone()).collect(),
+    ))
 }
 
 /// Solutions that look at no input, with what they answer.
 fn constants(problem: &Problem) -> Vec<(String, String)> {
     if problem.is_script() {
-        let texts = problem.script_tests.iter().filter_map(|test| test.stdout.clone());
+        let texts = problem
+            .script_tests
+            .iter()
+            .filter_map(|test| test.stdout.clone());
         let mut texts: Vec<String> = texts.take(3).collect();
         texts.dedup();
         return texts

@@ -91,7 +91,9 @@ pub fn groups(problems: &[Problem]) -> Vec<usize> {
             }
         }
     }
-    (0..problems.len()).map(|index| root(&mut parent, index)).collect()
+    (0..problems.len())
+        .map(|index| root(&mut parent, index))
+        .collect()
 }
 
 /// The reference with one name for its entry point and without what spaces say.
@@ -109,7 +111,8 @@ fn plain_code(problem: &Problem) -> Option<String> {
 }
 
 fn mix(value: u64, which: u64) -> u64 {
-    let mixed = (value ^ which.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed =
+        (value ^ which.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
 }
@@ -240,7 +243,11 @@ mod tests {
         let near = LONG.replace("zero where", "Zero, where") + "!";
         let problems = [
             problem("a", LONG, None),
-            problem("b", "Reverse a string without using slices, keeping its case", None),
+            problem(
+                "b",
+                "Reverse a string without using slices, keeping its case",
+                None,
+            ),
             problem("c", &near, None),
             problem("d", "one", Some("def d(x):\n    return x + 1\n")),
             problem("e", "other words", Some("def e(x):\n  return x + 1")),
@@ -252,7 +259,13 @@ mod tests {
     #[test]
     fn a_split_keeps_groups_together_and_depends_on_the_seed_only() {
         let mut problems: Vec<Problem> = (0..400)
-            .map(|i| problem(&format!("p{i}"), &format!("{LONG} number {}", i / 2 * 7919), None))
+            .map(|i| {
+                problem(
+                    &format!("p{i}"),
+                    &format!("{LONG} number {}", i / 2 * 7919),
+                    None,
+                )
+            })
             .collect();
         split(&mut problems, 0.2, 0.2, 1);
         let first: HashMap<String, Split> =
@@ -271,10 +284,20 @@ mod tests {
         let copied = format!("In this task: {LONG}.");
         let set = [
             problem("a", &copied, None),
-            problem("b", "Reverse a string without using slices, keeping its case as it was", None),
+            problem(
+                "b",
+                "Reverse a string without using slices, keeping its case as it was",
+                None,
+            ),
         ];
-        let found = contamination(&set, &[problem("x", "other", None), problem("y", LONG, None)]);
-        assert_eq!((found.len(), &*found[0].problem, &*found[0].with), (1, "a", "y"));
+        let found = contamination(
+            &set,
+            &[problem("x", "other", None), problem("y", LONG, None)],
+        );
+        assert_eq!(
+            (found.len(), &*found[0].problem, &*found[0].with),
+            (1, "a", "y")
+        );
         assert!(found[0].statement > 0.7, "{found:?}");
     }
 }

@@ -111,18 +111,28 @@ pub fn strengthen(
         return skip(done, "it is a script: nothing says which inputs it allows");
     }
     if done.problem.checker.is_some() {
-        return skip(done, "a checker judges it: an input has several right answers");
+        return skip(
+            done,
+            "a checker judges it: an input has several right answers",
+        );
     }
     let passed = match own_tests_hold(sandbox, &done.problem, candidates) {
         Ok(passed) => passed,
-        Err(Fault::Tests { why }) => return skip(done, &format!("its tests fail by themselves: {why}")),
+        Err(Fault::Tests { why }) => {
+            return skip(done, &format!("its tests fail by themselves: {why}"));
+        }
         Err(fault) => return Err(fault),
     };
     let oracle = match (&done.problem.reference, passed) {
         (Some(code), Passed::Reference(true)) => Oracle::Reference(code.clone()),
         (Some(_), _) => return skip(done, "its reference fails its own tests"),
         (None, Passed::Candidates(passed)) if passed.len() >= options.rule.min_candidates => {
-            Oracle::Consensus(passed.iter().map(|index| candidates[*index].to_owned()).collect())
+            Oracle::Consensus(
+                passed
+                    .iter()
+                    .map(|index| candidates[*index].to_owned())
+                    .collect(),
+            )
         }
         (None, Passed::Candidates(passed)) => {
             let why = format!(
@@ -219,7 +229,9 @@ impl<'a> Work<'a> {
             .collect();
         alive.extend(problem.incorrect.iter().cloned());
         if let Oracle::Consensus(codes) = &oracle {
-            let others = candidates.iter().filter(|c| codes.iter().all(|code| code != *c));
+            let others = candidates
+                .iter()
+                .filter(|c| codes.iter().all(|code| code != *c));
             alive.extend(others.map(|code| (*code).to_owned()));
         }
         let seen = problem.tests.iter().map(|test| key(&test.args)).collect();
@@ -267,7 +279,12 @@ impl<'a> Work<'a> {
         let seed = self.options.seed.wrapping_mul(64).wrapping_add(round);
         let mut drawn: Vec<Vec<Value>> = match round {
             // The inputs of tests that are code have no expected value yet.
-            0 => self.problem.inputs.iter().map(|input| input.args.clone()).collect(),
+            0 => self
+                .problem
+                .inputs
+                .iter()
+                .map(|input| input.args.clone())
+                .collect(),
             _ => Vec::new(),
         };
         drawn.extend(random_inputs(&self.problem, DRAWN, seed));
@@ -313,7 +330,9 @@ impl<'a> Work<'a> {
                     false => inputs,
                 };
                 let limits = limits(REFERENCE_FUEL);
-                let runs = self.sandbox.execute(&program, &inputs, &limits, Mode::Fast)?;
+                let runs = self
+                    .sandbox
+                    .execute(&program, &inputs, &limits, Mode::Fast)?;
                 let mut tests = Vec::new();
                 for (args, run) in inputs.into_iter().zip(runs) {
                     let fuel = run.fuel.unwrap_or(0);
@@ -365,7 +384,8 @@ impl<'a> Work<'a> {
         }
         self.spare.extend(tests.into_iter().flatten());
         let mut place = 0..;
-        self.alive.retain(|_| !dead.contains(&place.next().expect("places do not end")));
+        self.alive
+            .retain(|_| !dead.contains(&place.next().expect("places do not end")));
         Ok(!dead.is_empty())
     }
 
@@ -373,11 +393,15 @@ impl<'a> Work<'a> {
     fn fill(&mut self) {
         let known = self.problem.tests.iter().chain(&self.added);
         let mut answers: HashSet<String> = known.map(|test| test.expected.to_string()).collect();
-        let missing = self.options.tests.saturating_sub(self.problem.test_count() + self.added.len());
+        let missing = self
+            .options
+            .tests
+            .saturating_sub(self.problem.test_count() + self.added.len());
         let (fresh, rest): (Vec<Test>, Vec<Test>) = std::mem::take(&mut self.spare)
             .into_iter()
             .partition(|test| answers.insert(test.expected.to_string()));
-        self.added.extend(fresh.into_iter().chain(rest).take(missing));
+        self.added
+            .extend(fresh.into_iter().chain(rest).take(missing));
     }
 }
 
