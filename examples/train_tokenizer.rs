@@ -31,8 +31,8 @@ fn main() -> Result<()> {
     let mut corpus: Vec<String> = Vec::new();
     let mut add = |problem: &Problem, tests: &[String]| {
         corpus.push(problem.statement.clone());
-        corpus.push(problem.signature.clone());
-        corpus.extend(problem.trace.iter().cloned());
+        corpus.extend(problem.signature.clone());
+        corpus.extend(problem.trace.iter().flatten().cloned());
         corpus.extend(tests.iter().cloned());
     };
     let composer = Composer::new(0);

@@ -171,7 +171,7 @@ impl PromptEncoder {
     /// The signature that prompts show: none for a problem that is stated the way people type requests, whose function
     /// has its canonical name.
     pub fn shown_signature(problem: &Problem) -> Option<&str> {
-        (!is_bare(problem)).then_some(&problem.signature)
+        problem.signature.as_deref().filter(|_| !is_bare(problem))
     }
 
     /// The prompt of a problem, up to where the first stage opens.

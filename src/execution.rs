@@ -82,10 +82,7 @@ impl Executor {
 
     fn job(&self, problem: &Problem, code: &str, tests: &[Test]) -> CheckJob {
         CheckJob {
-            program: Program {
-                code: code.to_owned(),
-                entry_point: problem.entry_point.clone(),
-            },
+            program: problem.program(code),
             tests: tests.to_vec(),
             comparison: problem.comparison,
             limits: self.limits.clone(),
@@ -138,40 +135,49 @@ impl Executor {
 
     /// What validator and reference say about each input of each problem.
     fn evidence(&self, problems: &[(&Problem, Vec<Vec<Value>>)]) -> Vec<Vec<Evidence>> {
-        let job = |code: &str, entry_point: &str, inputs: Vec<Vec<Value>>| ExecuteJob {
-            program: Program {
-                code: code.to_owned(),
-                entry_point: entry_point.to_owned(),
-            },
+        let job = |program: Program, inputs: Vec<Vec<Value>>| ExecuteJob {
+            program,
             inputs,
             limits: self.limits.clone(),
             mode: Mode::Fast,
         };
-        let jobs = problems
+        // Without a reference nothing is known of an input; without a validator the reference takes it or does not.
+        let judged = problems.iter().map(|(problem, inputs)| {
+            let reference = problem.reference_program()?;
+            let reversed: Vec<Vec<Value>> = inputs.iter().rev().cloned().collect();
+            let mut jobs = vec![
+                job(reference.clone(), inputs.clone()),
+                job(reference, reversed),
+            ];
+            jobs.extend(problem.input_validator.as_ref().map(|code| {
+                let entry_point = VALIDATOR.to_owned();
+                let code = code.clone();
+                job(Program { code, entry_point }, inputs.clone())
+            }));
+            Some(jobs)
+        });
+        let judged: Vec<Option<Vec<ExecuteJob>>> = judged.collect();
+        let counts: Vec<usize> = judged
             .iter()
-            .flat_map(|(problem, inputs)| {
-                let reversed: Vec<Vec<Value>> = inputs.iter().rev().cloned().collect();
-                [
-                    job(&problem.input_validator, VALIDATOR, inputs.clone()),
-                    job(&problem.reference, &problem.entry_point, inputs.clone()),
-                    job(&problem.reference, &problem.entry_point, reversed),
-                ]
-            })
+            .map(|jobs| jobs.as_ref().map_or(0, Vec::len))
             .collect();
-        let results = self.sandbox.execute_many(jobs);
+        let jobs = judged.into_iter().flatten().flatten().collect();
+        let mut results = self.sandbox.execute_many(jobs).into_iter();
         problems
             .iter()
-            .zip(results.chunks(3))
-            .map(|((_, inputs), runs)| match runs {
-                [Ok(valid), Ok(first), Ok(second)] => {
-                    let both = first.iter().zip(second.iter().rev());
-                    valid
-                        .iter()
-                        .zip(both)
-                        .map(|(valid, (a, b))| Evidence::new(valid, [a, b]))
-                        .collect()
+            .zip(counts)
+            .map(|((_, inputs), count)| {
+                let runs: Result<Vec<_>, _> = results.by_ref().take(count).collect();
+                match runs.as_deref() {
+                    Ok([first, second, validator @ ..]) => (0..inputs.len())
+                        .map(|at| {
+                            let again = &second[inputs.len() - 1 - at];
+                            let validator = validator.first().map(|runs| &runs[at]);
+                            Evidence::new(validator, [&first[at], again])
+                        })
+                        .collect(),
+                    _ => vec![Evidence::HostFault; inputs.len()],
                 }
-                _ => vec![Evidence::HostFault; inputs.len()],
             })
             .collect()
     }

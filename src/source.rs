@@ -88,7 +88,11 @@ impl ProblemSource {
     /// The training problem at `index`; composed ones come as drafts, without tests.
     fn draw(&self, purpose: Purpose, index: u64) -> Drawn<'_> {
         let key = self.key.with(purpose as u64).with(index);
-        let train: Vec<&Problem> = self.written(Split::Train).collect();
+        let mut train: Vec<&Problem> = self.written(Split::Train).collect();
+        // Only traces can be imitated; a set that has none is played all the same.
+        if purpose == Purpose::GeneratorWarmup && train.iter().any(|p| p.trace.is_some()) {
+            train.retain(|problem| problem.trace.is_some());
+        }
         if let Some(composers) = &self.composers
             && (train.is_empty() || key.uniform(0) < self.composed_share)
         {

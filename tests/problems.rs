@@ -14,9 +14,7 @@ use gauntlet::problems::validate::{
     Finding, MIN_KILL_RATE, What, check_references, strength, validate, validate_all,
 };
 use gauntlet::problems::{Draft, MIN_TESTS, Problem, ProblemError, Split, load_dir, load_jsonl};
-use gauntlet_sandbox::{
-    ExecuteJob, Expected, Fault, Limits, Mode, Outcome, Program, Sandbox, Value,
-};
+use gauntlet_sandbox::{ExecuteJob, Expected, Fault, Limits, Mode, Outcome, Sandbox, Value};
 
 /// The set that ships. An error is shown by every test that needs it.
 fn shipped() -> &'static [Problem] {
@@ -28,6 +26,14 @@ fn shipped() -> &'static [Problem] {
 fn sandbox() -> &'static Sandbox {
     static SANDBOX: LazyLock<Result<Sandbox, Fault>> = LazyLock::new(Sandbox::open);
     SANDBOX.as_ref().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The code of a shipped problem that is right by definition.
+fn reference(problem: &Problem) -> &str {
+    problem
+        .reference
+        .as_deref()
+        .expect("a shipped problem has a reference")
 }
 
 /// A small problem with strong tests, for breaking.
@@ -114,7 +120,7 @@ fn the_set_is_large_wide_and_split() {
 fn no_statement_or_solution_stands_in_two_splits() {
     let mut seen: BTreeMap<String, &Problem> = BTreeMap::new();
     for problem in shipped() {
-        let renamed = problem.reference.replace(&problem.entry_point, "f");
+        let renamed = reference(problem).replace(problem.function(), "f");
         for text in [&problem.statement, &renamed] {
             let words = text
                 .split_whitespace()
@@ -148,15 +154,12 @@ fn every_mutant_of_the_set_differs_and_compiles() {
     let mut jobs = Vec::new();
     let mut bugs = Vec::new();
     for problem in shipped() {
-        let mut seen = BTreeSet::from([problem.reference.clone()]);
-        for mutant in mutants(&problem.reference, 100, 7) {
+        let mut seen = BTreeSet::from([reference(problem).to_owned()]);
+        for mutant in mutants(reference(problem), 100, 7) {
             assert!(seen.insert(mutant.code.clone()), "{mutant:?} is not new");
             // Python has compiled the code long before this little fuel is burnt.
             jobs.push(ExecuteJob {
-                program: Program {
-                    code: mutant.code.clone(),
-                    entry_point: problem.entry_point.clone(),
-                },
+                program: problem.program(&mutant.code),
                 inputs: vec![problem.tests[0].args.clone()],
                 limits: Limits {
                     fuel: Some(5_000_000),
@@ -208,11 +211,11 @@ fn each_thing_a_problem_must_prove_is_asked() {
     assert_eq!(what(&few), [What::Tests]);
 
     let mut trace = clamp();
-    trace.trace[4] = "def clamp(n, low, high):\n    return n\n".to_owned();
+    trace.trace.as_mut().unwrap()[4] = "def clamp(n, low, high):\n    return n\n".to_owned();
     assert_eq!(what(&trace), [What::Trace]);
 
     let mut validator = clamp();
-    validator.input_validator = "def valid(n, low, high):\n    return n < 12\n".to_owned();
+    validator.input_validator = Some("def valid(n, low, high):\n    return n < 12\n".to_owned());
     let found = findings(&validator);
     assert_eq!(found[0].what, What::Validator);
     assert!(
@@ -224,11 +227,12 @@ fn each_thing_a_problem_must_prove_is_asked() {
     );
 
     let mut renamed = clamp();
-    renamed.trace[4] = renamed.trace[4].replace("low", "least");
+    let code = &mut renamed.trace.as_mut().unwrap()[4];
+    *code = code.replace("low", "least");
     assert_eq!(what(&renamed), [What::Signature]);
 
     let mut fields = clamp();
-    fields.entry_point = "bound".to_owned();
+    fields.entry_point = Some("bound".to_owned());
     assert_eq!(what(&fields), [What::Fields]);
 }
 
@@ -261,9 +265,8 @@ fn tests_that_miss_planted_bugs_are_weak() {
 #[test]
 fn mutants_that_never_end_are_told_apart_and_killed() {
     let mut spin = clamp();
-    spin.reference = "def clamp(n, low, high):\n    if low > high:\n        raise ValueError('empty range')\n    \
-                      while n < low:\n        n += 1\n    while n > high:\n        n -= 1\n    return n\n"
-        .to_owned();
+    spin.reference = Some("def clamp(n, low, high):\n    if low > high:\n        raise ValueError('empty range')\n    \
+                      while n < low:\n        n += 1\n    while n > high:\n        n -= 1\n    return n\n".to_owned());
     let strength = strength(sandbox(), &spin).unwrap();
     assert!(strength.kill_rate() >= MIN_KILL_RATE, "{strength:?}");
 }
@@ -271,19 +274,18 @@ fn mutants_that_never_end_are_told_apart_and_killed() {
 #[test]
 fn valid_inputs_are_those_that_the_validator_says_true_to() {
     let mut problem = clamp();
-    problem.input_validator =
-        "def valid(n, low, high):\n    if n == 3:\n        return 1\n    return 1 // n > 0 or low <= high\n".to_owned();
+    problem.input_validator = Some("def valid(n, low, high):\n    if n == 3:\n        return 1\n    return 1 // n > 0 or low <= high\n".to_owned());
     let inputs: Vec<Vec<Value>> = [[0, 0, 0], [3, 1, 2], [1, 9, 2], [2, 9, 2], [5, 1, 2]]
         .map(|args| args.map(Value::from).to_vec())
         .to_vec();
     let valid = valid_inputs(sandbox(), &problem, inputs.clone()).unwrap();
     assert_eq!(valid, [inputs[2].clone(), inputs[4].clone()]);
 
-    problem.input_validator = "def valid(n, low, high):\n    return n % 5 == 0\n".to_owned();
+    problem.input_validator = Some("def valid(n, low, high):\n    return n % 5 == 0\n".to_owned());
     let drawn = draw_valid(sandbox(), &problem, 100, 3).unwrap();
     assert_eq!(drawn.len(), 100);
     assert_eq!(drawn, draw_valid(sandbox(), &problem, 100, 3).unwrap());
-    problem.input_validator = "def valid(n, low, high):\n    return False\n".to_owned();
+    problem.input_validator = Some("def valid(n, low, high):\n    return False\n".to_owned());
     assert!(draw_valid(sandbox(), &problem, 100, 3).unwrap().is_empty());
 }
 
@@ -319,13 +321,15 @@ fn drafts_become_problems_by_execution() {
 
     let mut refused = draft.clone();
     refused.problem.id = "numbers/refused".to_owned();
-    refused.problem.input_validator = "def valid(n, low, high):\n    return n > 3\n".to_owned();
+    refused.problem.input_validator =
+        Some("def valid(n, low, high):\n    return n > 3\n".to_owned());
     let mut endless = draft.clone();
     endless.problem.id = "numbers/endless".to_owned();
-    endless.problem.reference =
-        "def clamp(n, low, high):\n    while n == 12:\n        pass\n    return n\n".to_owned();
+    endless.problem.reference = Some(
+        "def clamp(n, low, high):\n    while n == 12:\n        pass\n    return n\n".to_owned(),
+    );
     let mut nan = draft.clone();
-    nan.problem.reference = "def clamp(n, low, high):\n    return float('nan')\n".to_owned();
+    nan.problem.reference = Some("def clamp(n, low, high):\n    return float('nan')\n".to_owned());
     let results = ground_each(sandbox(), vec![refused.clone(), draft, endless, nan]);
     let messages: Vec<String> = results
         .iter()
@@ -414,6 +418,7 @@ fn traces_are_short_enough_for_a_tiny_model() {
         let tokens: usize = problem
             .trace
             .iter()
+            .flatten()
             .map(|text| tokenizer.encode(text).unwrap().len())
             .sum();
         assert!(tokens <= 160, "{}: {tokens} tokens", problem.id);

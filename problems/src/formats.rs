@@ -301,3 +301,6 @@ fn difficulty(row: &mut Map<String, Json>) -> Result<Option<u8>, Flaw> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -467,3 +467,6 @@ impl From<Flaw> for String {
         flaw.to_string()
     }
 }
+
+#[cfg(test)]
+mod tests;

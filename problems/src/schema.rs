@@ -21,8 +21,8 @@ use thiserror::Error;
 use super::signature::{Signature, find_entry};
 
 pub(crate) use self::check::is_identifier;
+pub(crate) use self::files::parse_foreign;
 pub use self::files::{ProblemError, SCHEMA_VERSION, load_dir, load_jsonl, write_jsonl};
-pub(crate) use self::files::{parse_foreign, write_file};
 pub(crate) use self::json::{take, take_opt};
 
 /// The name under which a problem's `input_validator` defines its function.

@@ -43,10 +43,13 @@ impl AttackOptions {
     }
 }
 
-/// Plausible bugs of a problem: mutants of its reference, the same ones every time.
+/// Plausible bugs of a problem: mutants of its reference, the same ones every time; none without a reference.
 pub fn frozen_bank(problem: &Problem, limit: usize) -> Vec<String> {
-    let seed = DrawKey::new(0).with_name(&problem.reference).value();
-    mutants(&problem.reference, limit, seed)
+    let Some(reference) = &problem.reference else {
+        return Vec::new();
+    };
+    let seed = DrawKey::new(0).with_name(reference).value();
+    mutants(reference, limit, seed)
         .into_iter()
         .map(|mutant| mutant.code)
         .collect()

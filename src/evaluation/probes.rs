@@ -176,11 +176,7 @@ fn agreement(
             .collect();
         let programs: Vec<Option<Program>> = tries
             .iter()
-            .map(|attempt| {
-                let code = attempt.code.clone()?;
-                let entry_point = problem.entry_point.clone();
-                Some(Program { code, entry_point })
-            })
+            .map(|attempt| Some(problem.program(attempt.code.as_deref()?)))
             .collect();
         let inputs: Vec<Vec<Value>> = tests.iter().map(|test| test.args.clone()).collect();
         found.push(Agreement {

@@ -6,12 +6,11 @@ use gauntlet_sandbox::Test;
 
 use crate::execution::{Case, Executor};
 use crate::problems::Problem;
-use crate::problems::signature::Signature;
 
 /// A training problem with its solution.
 #[derive(Clone, Debug)]
 struct Known {
-    entry_point: String,
+    entry_point: Option<String>,
     code: String,
     /// Euclidean norm of the TF-IDF vector.
     norm: f64,
@@ -31,6 +30,9 @@ impl Retriever {
     pub fn new<'a>(corpus: impl IntoIterator<Item = std::borrow::Cow<'a, Problem>>) -> Self {
         let mut retriever = Self::default();
         for problem in corpus {
+            let Some(code) = problem.reference.clone() else {
+                continue;
+            };
             let index = retriever.known.len() as u32;
             for (word, count) in words(&problem) {
                 let posting = retriever.postings.entry(word).or_default();
@@ -38,7 +40,7 @@ impl Retriever {
             }
             retriever.known.push(Known {
                 entry_point: problem.entry_point.clone(),
-                code: problem.reference.clone(),
+                code,
                 norm: 0.0,
             });
         }
@@ -114,8 +116,8 @@ fn inverse_frequency(documents: usize, of: usize) -> f64 {
 
 /// Words of the statement and types of the signature, with how often each comes; in order, so that sums of floats repeat.
 fn words(problem: &Problem) -> BTreeMap<String, f64> {
-    let signature = Signature::parse(&problem.signature).ok();
-    let mut named: Vec<&str> = vec![&problem.entry_point];
+    let signature = problem.wanted_signature();
+    let mut named: Vec<&str> = vec![problem.function()];
     let mut counts = BTreeMap::new();
     let mut add = |word: String| *counts.entry(word).or_insert(0.0) += 1.0;
     if let Some(signature) = &signature {
@@ -149,13 +151,14 @@ mod tests {
         let found = (0..200).filter(|&i| {
             let mut asked = draft(i);
             let other = "unheard_of".to_owned();
-            asked.statement = asked.statement.replace(&asked.entry_point, &other);
-            asked.signature = asked.signature.replace(&asked.entry_point, &other);
-            asked.entry_point = other;
+            let name = asked.entry_point.take().unwrap();
+            asked.statement = asked.statement.replace(&name, &other);
+            asked.signature = asked.signature.map(|text| text.replace(&name, &other));
+            asked.entry_point = Some(other);
             let body = |code: &str| code.split_once('\n').map(|(_, body)| body.to_owned());
             retriever
                 .nearest(&asked)
-                .is_some_and(|known| body(&known.code) == body(&asked.reference))
+                .is_some_and(|known| body(&known.code) == body(asked.reference.as_deref().unwrap()))
         });
         // A few pairs differ in nothing but the names that do not count.
         assert!(found.count() >= 190);

@@ -142,7 +142,7 @@ impl DiscriminatorData {
         )?;
         for (problem, pool) in more.iter().zip(labelled_inputs(executor, &more, key)) {
             let blind = key.with_name(&problem.id).uniform(0) < config.game.blind_share;
-            let chain = (!blind).then(|| reference_chain(problem, stages));
+            let chain = (!blind).then(|| reference_chain(problem, stages)).flatten();
             attacks.extend(attack_example(
                 config,
                 encoder,
@@ -244,10 +244,11 @@ fn attack_example<'a>(
 }
 
 /// A problem's reference trace as a chain, for prompts that show one.
-fn reference_chain(problem: &Problem, stages: &[Stage]) -> Chain {
+fn reference_chain(problem: &Problem, stages: &[Stage]) -> Option<Chain> {
+    let trace = problem.trace.as_ref()?;
     let mut chain = Chain::default();
     for &stage in stages {
-        let text = problem.trace[stage.index()].clone();
+        let text = trace[stage.index()].clone();
         let completion = Completion {
             tokens: Vec::new(),
             logprobs: Vec::new(),
@@ -256,7 +257,7 @@ fn reference_chain(problem: &Problem, stages: &[Stage]) -> Chain {
         };
         chain.set(stage, completion);
     }
-    chain
+    Some(chain)
 }
 
 /// Random inputs drawn for each problem, of which those are kept that are no gold input and that validator and reference

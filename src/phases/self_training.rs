@@ -67,7 +67,7 @@ impl SelfTraining {
         let first = own_step(number, warmup.generator_steps + step) * size as u64;
         for index in first..first + (size - own) as u64 {
             let problem = setup.source.example(index);
-            examples.push(trace_example(encoder, &problem, stages)?);
+            examples.extend(trace_example(encoder, &problem, stages)?);
         }
         Ok(examples)
     }

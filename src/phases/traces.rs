@@ -7,19 +7,18 @@ use crate::source::ProblemSource;
 use crate::stage::Stage;
 use crate::update::Example;
 
-/// The text that the generator imitates for one problem: the prompt, then each of `stages` with its opening.
+/// The text that the generator imitates for one problem: the prompt, then each of `stages` with its opening. A problem
+/// without a trace gives nothing to imitate.
 pub fn trace_example(
     encoder: &PromptEncoder,
     problem: &Problem,
     stages: &[Stage],
-) -> Result<Example, EncodingError> {
+) -> Result<Option<Example>, EncodingError> {
+    let Some(trace) = &problem.trace else {
+        return Ok(None);
+    };
     let signature = PromptEncoder::shown_signature(problem);
-    chain_example(
-        encoder,
-        (&problem.statement, signature),
-        &problem.trace,
-        stages,
-    )
+    chain_example(encoder, (&problem.statement, signature), trace, stages).map(Some)
 }
 
 /// As [`trace_example`], for a problem's statement and the signature that its prompt shows, and the text of each stage.
@@ -59,7 +58,7 @@ pub fn generator_batch(
 ) -> Result<Vec<Example>, EncodingError> {
     let first = step * batch_size as u64;
     (first..first + batch_size as u64)
-        .map(|index| trace_example(encoder, &source.example(index), stages))
+        .filter_map(|index| trace_example(encoder, &source.example(index), stages).transpose())
         .collect()
 }
 
@@ -81,14 +80,17 @@ mod tests {
         for index in 0..60 {
             let problem = composer.draft(Pool::Train, index).problem;
             let header = encoder.problem_code_opening(&problem).unwrap().header;
-            headers += usize::from(problem.trace[4].starts_with(&header) && !header.is_empty());
+            let trace = problem.trace.as_ref().unwrap();
+            headers += usize::from(trace[4].starts_with(&header) && !header.is_empty());
             let mut plain = encoder.problem_prompt(&problem).unwrap();
             for stage in Stage::ALL {
                 plain.extend(encoder.stage_opening(stage, false));
-                let text = &problem.trace[stage.index()];
+                let text = &trace[stage.index()];
                 plain.extend(encoder.encode_completion(text).unwrap());
             }
-            let example = trace_example(&encoder, &problem, &Stage::ALL).unwrap();
+            let example = trace_example(&encoder, &problem, &Stage::ALL)
+                .unwrap()
+                .unwrap();
             assert_eq!(example.tokens, plain, "{}", problem.id);
         }
         assert!(headers > 30, "{headers} of 60 problems show a signature");

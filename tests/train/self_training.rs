@@ -59,8 +59,8 @@ fn own_right_chains_are_kept_imitated_and_resumed_exactly() {
     assert_eq!(chains.len(), 1);
     assert_eq!((&chains[0].problem, chains[0].round), (&problem.id, 1));
     assert_eq!(chains[0].statement, problem.statement);
-    assert_eq!(chains[0].signature.as_ref(), Some(&problem.signature));
-    assert_eq!(chains[0].chain[4], problem.trace[4]);
+    assert_eq!(chains[0].signature, problem.signature);
+    assert_eq!(chains[0].chain[4], problem.trace.as_ref().unwrap()[4]);
     for name in ["warm_up", "stage_0"] {
         let other = Checkpoint::open(&whole.join("checkpoints").join(name)).unwrap();
         assert_eq!(other.own_chains().unwrap(), "", "{name}");

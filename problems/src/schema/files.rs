@@ -144,7 +144,7 @@ pub fn write_jsonl(path: impl AsRef<Path>, problems: &[Problem]) -> Result<(), P
 }
 
 /// Replaces a file whole or not at all.
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ProblemError> {
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ProblemError> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);

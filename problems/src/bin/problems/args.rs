@@ -81,7 +81,7 @@ pub enum Command {
         /// The set
         #[command(flatten)]
         source: Source,
-        /// The file to write; an interrupted run goes on from FILE.partial
+        /// The file to write; an interrupted run goes on from FILE.progress
         #[arg(long)]
         to: PathBuf,
         /// Tests of a problem, at least, where so many inputs can be drawn

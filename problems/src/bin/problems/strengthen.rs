@@ -24,7 +24,7 @@ pub fn run(source: &Source, to: &Path, candidates: Option<&Path>, options: &Opti
     let candidates = candidates.map(solutions).transpose()?.unwrap_or_default();
     let sandbox = sandbox()?;
     let mut partial = to.as_os_str().to_owned();
-    partial.push(".partial");
+    partial.push(".progress");
     let partial = PathBuf::from(partial);
     let journal = Journal::open(&partial).with_context(|| partial.display().to_string())?;
     let bar = Bar::new("strengthening", loaded.problems.len());
