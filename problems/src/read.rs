@@ -245,18 +245,23 @@ impl ProblemSet {
 
     /// Makes all problems, on all cores.
     pub fn load(self) -> Loaded {
-        let made = parallel(self.rows.len(), |index| self.problem(index));
-        let mut loaded = Loaded {
-            problems: Vec::with_capacity(made.len()),
-            left_out: self.left_out,
-        };
-        for problem in made {
-            match problem {
-                Ok(problem) => loaded.problems.push(problem),
-                Err(left_out) => loaded.left_out.push(left_out),
+        let (problems, left_out) = self.map(|problem| problem);
+        Loaded { problems, left_out }
+    }
+
+    /// Makes one problem after another, on all cores, and keeps what `work` makes of each: a set is looked through
+    /// without holding it. The rows left out come with it.
+    pub fn map<T: Send>(&self, work: impl Fn(Problem) -> T + Sync) -> (Vec<T>, Vec<LeftOut>) {
+        let made = parallel(self.rows.len(), |index| self.problem(index).map(&work));
+        let mut results = Vec::with_capacity(made.len());
+        let mut left_out = self.left_out.clone();
+        for result in made {
+            match result {
+                Ok(result) => results.push(result),
+                Err(row) => left_out.push(row),
             }
         }
-        loaded
+        (results, left_out)
     }
 
     fn read_file(

@@ -103,39 +103,58 @@ pub fn listed(counts: &BTreeMap<String, usize>) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
+/// What `stats` keeps of a problem.
+struct Summary {
+    tests: usize,
+    has: [bool; HAS.len()],
+    names: [String; 3],
+}
+
+/// What a problem can have.
+const HAS: [(&str, fn(&Problem) -> bool); 9] = [
+    ("with_calls", |p| !p.tests.is_empty()),
+    ("with_code_tests", |p| !p.code_tests.is_empty()),
+    ("with_scripts", |p| !p.script_tests.is_empty()),
+    ("with_inputs_alone", |p| {
+        p.test_count() == 0 && !p.inputs.is_empty()
+    }),
+    ("with_reference", |p| p.reference.is_some()),
+    ("with_validator", |p| p.input_validator.is_some()),
+    ("with_checker", |p| p.checker.is_some()),
+    ("with_trace", |p| p.trace.is_some()),
+    ("with_incorrect", |p| !p.incorrect.is_empty()),
+];
+
 /// `problems stats`.
 pub fn stats(source: &Source) -> Result<()> {
     let set = ProblemSet::open(&source.from, &source.options())?;
     let formats: Vec<String> = set.formats().iter().map(ToString::to_string).collect();
-    let loaded = set.load();
-    let problems = &loaded.problems;
-    let have = |what: fn(&Problem) -> bool| problems.iter().filter(|p| what(p)).count();
-    let mut tests: Vec<usize> = problems.iter().map(Problem::test_count).collect();
-    tests.sort_unstable();
-    let median = tests.get(tests.len() / 2).copied().unwrap_or(0);
-    let told = json!({
-        "problems": problems.len(),
-        "formats": formats,
-        "tests": tests.iter().sum::<usize>(),
-        "tests_median": median,
-        "with_calls": have(|p| !p.tests.is_empty()),
-        "with_code_tests": have(|p| !p.code_tests.is_empty()),
-        "with_scripts": have(|p| !p.script_tests.is_empty()),
-        "with_inputs_alone": have(|p| p.test_count() == 0 && !p.inputs.is_empty()),
-        "with_reference": have(|p| p.reference.is_some()),
-        "with_validator": have(|p| p.input_validator.is_some()),
-        "with_checker": have(|p| p.checker.is_some()),
-        "with_trace": have(|p| p.trace.is_some()),
-        "splits": counts(problems.iter().map(|p| p.split.to_string())),
-        "families": counts(problems.iter().map(|p| p.family.clone())),
-        "licences": counts(problems.iter().map(|p| p.licence.clone())),
-        "left_out": left_out_json(&loaded.left_out),
+    let (seen, rows) = set.map(|problem| Summary {
+        tests: problem.test_count(),
+        has: HAS.map(|(_, has)| has(&problem)),
+        names: [problem.split.to_string(), problem.family, problem.licence],
     });
+    let mut tests: Vec<usize> = seen.iter().map(|summary| summary.tests).collect();
+    tests.sort_unstable();
+    let mut told = serde_json::Map::new();
+    told.insert("problems".into(), json!(seen.len()));
+    told.insert("formats".into(), json!(formats));
+    told.insert("tests".into(), json!(tests.iter().sum::<usize>()));
+    told.insert("tests_median".into(), json!(tests.get(tests.len() / 2)));
+    for (index, (name, _)) in HAS.iter().enumerate() {
+        let count = seen.iter().filter(|summary| summary.has[index]).count();
+        told.insert((*name).into(), json!(count));
+    }
+    for (index, name) in ["splits", "families", "licences"].into_iter().enumerate() {
+        let names = seen.iter().map(|summary| summary.names[index].clone());
+        told.insert(name.into(), json!(counts(names)));
+    }
+    told.insert("left_out".into(), left_out_json(&rows));
     if source.json {
         return print_json(&told);
     }
-    left_out(&loaded.left_out);
-    for (name, value) in told.as_object().into_iter().flatten() {
+    left_out(&rows);
+    for (name, value) in &told {
         let text = match value {
             Json::Object(counts) => {
                 let each = counts.iter().map(|(name, count)| format!("{name} {count}"));
