@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::grade::{Solution, agree, grade_many};
 use super::schema::Problem;
-use super::script::{ScriptJob, run_many};
+use super::script::{Runs, run_many};
 use super::{FUEL, limits};
 
 /// When candidates agree enough.
@@ -225,7 +225,7 @@ pub fn answers(
             Some(Value::Str(text)) => text.clone(),
             _ => String::new(),
         };
-        let job = |code: &&str| ScriptJob {
+        let job = |code: &&str| Runs {
             code: problem.program(code).code,
             stdins: inputs.iter().map(stdin).collect(),
             limits: limits.clone(),

@@ -12,7 +12,7 @@ use gauntlet_sandbox::{
 };
 
 use super::schema::{CHECKER, Problem, ScriptTest};
-use super::script::{ScriptJob, ScriptRun, run_many};
+use super::script::{Printed, Runs, run_many};
 use super::stdout;
 
 /// A solution to judge.
@@ -162,7 +162,7 @@ fn stated(problem: &Problem) -> impl Iterator<Item = &ScriptTest> {
 fn scripts(sandbox: &Sandbox, solutions: &[Solution<'_>], limits: &Limits) -> Part {
     let has = |solution: &Solution<'_>| stated(solution.problem).next().is_some();
     let with: Vec<&Solution<'_>> = solutions.iter().filter(|s| has(s)).collect();
-    let job = |solution: &&Solution<'_>| ScriptJob {
+    let job = |solution: &&Solution<'_>| Runs {
         code: solution.problem.program(solution.code).code,
         stdins: stated(solution.problem)
             .map(|test| test.stdin.clone())
@@ -185,7 +185,7 @@ fn scripts(sandbox: &Sandbox, solutions: &[Solution<'_>], limits: &Limits) -> Pa
     spread(solutions.iter().map(has), results)
 }
 
-fn script_report(problem: &Problem, test: &ScriptTest, run: ScriptRun) -> TestReport {
+fn script_report(problem: &Problem, test: &ScriptTest, run: Printed) -> TestReport {
     let expected = test.stdout.as_deref().unwrap_or_default();
     let outcome = match &run.stdout {
         Ok(got)

@@ -8,7 +8,7 @@
 //! - [`mutate`]: plausible bugs planted in working code
 //! - [`compose`]: unlimited problems composed of operations
 //! - [`ground`]: drafts become problems by executing their references
-//! - [`grade`]: a solution judged by all tests of its problem; [`script`] and [`stdout`] are for scripts
+//! - [`grade`]: a solution judged by all tests of its problem; [`stdout`] has the rules for what scripts print
 //! - [`consensus`]: expected values from candidates, where there is no reference
 //! - [`examine`], [`strengthen`]: what is wrong with a problem of any set, and more tests for it
 //! - [`similar`]: near-duplicates, overlap with other sets, splits
@@ -29,7 +29,7 @@ pub mod inputs;
 pub mod mutate;
 pub mod read;
 pub mod schema;
-pub mod script;
+mod script;
 pub mod signature;
 pub mod similar;
 pub mod stdout;

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub const ALL: [&str; 11] = [
+pub const ALL: [&str; 12] = [
     "src",
     "sandbox",
     "checkpoint",
+    "pickle",
     "problems",
     "inference",
     "shim",
