@@ -125,6 +125,17 @@ pub enum TrainError {
          shows the kinds), or begin a run of its own from these weights with --init-from"
     )]
     Sampler(String),
+    /// The warm models that the game is anchored to are not there.
+    #[error(
+        "cannot resume {checkpoint}: its game is anchored to stage_0 of its run, which is neither beside it nor at {anchor}; \
+         copy the run as a whole (`checkpoints backup`), or put that stage_0 beside it"
+    )]
+    NoAnchor {
+        /// The checkpoint.
+        checkpoint: String,
+        /// Where the anchor was.
+        anchor: String,
+    },
     /// A file of the run cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {

@@ -11,6 +11,7 @@ pub use gauntlet_problems as problems;
 pub mod attacks;
 pub mod batch;
 pub mod config;
+pub mod interrupt;
 pub mod metrics;
 pub mod mistake_book;
 pub mod own_chains;

@@ -1,6 +1,7 @@
 //! Checkpoints: round trips, damage, hostile files, crashes, and Python's torch as a reader.
 
 mod command;
+mod copying;
 mod damage;
 mod faults;
 pub(crate) mod faulty;
@@ -10,6 +11,7 @@ pub(crate) mod guide;
 mod hostile;
 mod large;
 mod object;
+mod order;
 mod plot;
 mod python;
 mod round_trip;

@@ -36,6 +36,7 @@ const ORDER: [&[&str]; 6] = [
 const PLAIN: &[&str] = &[
     "rng",
     "stage",
+    "interrupt",
     "config",
     "rollout",
     "prompts",
@@ -172,6 +173,22 @@ fn no_path_of_one_machine_is_written_down() {
     report(&findings);
 }
 
+/// `println!` and `eprintln!` panic where nobody takes what they print, which would end a training.
+#[test]
+fn nothing_prints_with_a_macro_that_panics() {
+    let findings = rust_files(&["src", "checkpoint", "problems", "inference"])
+        .into_iter()
+        // What a build script prints is for cargo.
+        .filter(|path| !path.ends_with("build.rs"))
+        .flat_map(|path| {
+            let found = printing(&read(&path));
+            let named =
+                move |name| format!("{} holds {name}; see src/cli/output.rs", path.display());
+            found.into_iter().map(named)
+        });
+    report(&findings.collect::<Vec<_>>());
+}
+
 // ---- the rules on made-up text: each must be able to fail ----
 
 #[test]
@@ -225,6 +242,15 @@ fn the_import_rule_can_fail() {
         for (finding, part) in found.iter().zip(expected) {
             assert!(finding.contains(part), "{source:?} in {module}: {finding}");
         }
+    }
+}
+
+#[test]
+fn the_printing_rule_can_fail() {
+    for name in PRINTING {
+        let source = format!("fn f() {{ {name}(\"x\") }}");
+        assert_eq!(printing(&source), [name], "{source}");
+        assert_eq!(printing(&format!("// {name}(\"x\")")), [""; 0]);
     }
 }
 
@@ -386,6 +412,18 @@ fn first_names(rest: &str) -> Vec<String> {
         .map(|part| name(part))
         .filter(|name| !name.is_empty() && name != "self")
         .collect()
+}
+
+const PRINTING: [&str; 4] = ["println!", "eprintln!", "print!", "eprint!"];
+
+/// The macros that print in a source file.
+fn printing(source: &str) -> Vec<&'static str> {
+    let code = code_only(source);
+    let holds = |name: &&str| {
+        code.match_indices(*name)
+            .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+    };
+    PRINTING.into_iter().filter(holds).collect()
 }
 
 fn leftovers(source: &str) -> Vec<String> {

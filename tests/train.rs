@@ -7,16 +7,19 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+mod alone;
 mod copies;
 mod disk;
 mod emergency;
 mod kill;
 mod lora;
 mod masters;
+mod output;
 mod players;
 mod script;
 mod self_training;
 mod serve;
+mod stages;
 mod tensorboard;
 
 /// Small enough for seconds, complete enough to pass through every phase.
@@ -235,7 +238,7 @@ fn learning_rates_fall_within_a_stage_and_with_the_groups_that_say_nothing() {
 
 #[test]
 fn an_interrupt_saves_a_checkpoint_and_exits_130() {
-    for signal in ["-INT", "-TERM"] {
+    for signal in ["-INT", "-TERM", "-HUP"] {
         interrupted_by(signal);
     }
 }
@@ -340,6 +343,21 @@ fn what_may_not_change_on_resume_is_refused_with_both_values() {
             "{set}: {message}"
         );
     }
+    // A name is one of the runs that are called as this one is, and what was taken is said.
+    let output = dir.train(&["--resume", "final", "--set", "run.name=other"]);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    for part in [
+        "no run called \"other\"",
+        "/checkpoints/final",
+        "set run.name",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    let output = dir.train(&["--resume", "latest", "--dry-run"]);
+    let message = text(&output.stderr);
+    let taken = "checkpoints/final (latest of the newest run called test)";
+    assert!(message.contains(taken), "{message}");
     // One player alone begins with these weights.
     let role = ["--init-from", "final", "--init-role", "generator"];
     let again = [

@@ -179,6 +179,11 @@ impl Write for Hashed {
     }
 }
 
+/// The user's home folder; where `HOME` is not set, the one that the system has for the user.
+fn home() -> Option<PathBuf> {
+    std::env::home_dir().filter(|home| !home.as_os_str().is_empty())
+}
+
 fn folder() -> PathBuf {
     let set = |name| {
         std::env::var_os(name)
@@ -190,7 +195,7 @@ fn folder() -> PathBuf {
     }
     let cache = set("GAUNTLET_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("gauntlet")))
-        .or_else(|| set("HOME").map(|home| home.join(".cache/gauntlet")))
+        .or_else(|| home().map(|home| home.join(".cache/gauntlet")))
         .unwrap_or_else(|| std::env::temp_dir().join("gauntlet"));
     cache.join("checkpoints")
 }

@@ -62,6 +62,21 @@ impl<'a> Commit<'a> {
         self.write_with(path, |out| out.write_all(bytes))
     }
 
+    /// Takes over a file whose bytes are known to be `bytes`: as a second name of `from` where the file system can, as a
+    /// copy elsewhere.
+    pub(super) fn adopt(
+        &mut self,
+        path: &str,
+        from: &Path,
+        bytes: &[u8],
+    ) -> Result<(), CheckpointError> {
+        self.create_dirs(path)?;
+        match self.storage.hard_link(from, &self.temporary.join(path)) {
+            Ok(()) => Ok(()),
+            Err(_) => self.write(path, bytes),
+        }
+    }
+
     /// Writes a `.pt` file.
     pub(super) fn write_pt(
         &mut self,
@@ -223,40 +238,6 @@ impl Write for HashingWriter {
     }
 }
 
-/// Points the link `name` in `dir` at `target`, a sibling; readers see the old or the new one.
-pub(super) fn swap_link(
-    storage: &dyn Storage,
-    dir: &Path,
-    name: &str,
-    target: &str,
-) -> Result<(), CheckpointError> {
-    let link = dir.join(name);
-    if storage
-        .read_link(&link)
-        .is_ok_and(|now| now == Path::new(target))
-    {
-        return Ok(());
-    }
-    if !storage.renames() {
-        // An object is replaced in one step.
-        return storage
-            .symlink(Path::new(target), &link)
-            .map_err(CheckpointError::io("replace", &link));
-    }
-    let temporary = unique(dir, TEMPORARY, name);
-    storage
-        .symlink(Path::new(target), &temporary)
-        .map_err(CheckpointError::io("create", &temporary))?;
-    let moved = storage.replace_link(&temporary, &link);
-    if moved.is_err() {
-        let _ = storage.remove_file(&temporary);
-    }
-    moved.map_err(CheckpointError::io("replace", &link))?;
-    storage
-        .sync_dir(dir)
-        .map_err(CheckpointError::io("sync", dir))
-}
-
 /// Deletes a committed directory: it disappears as a whole, then its files go.
 pub(super) fn delete(storage: &dyn Storage, dir: &Path, name: &str) -> Result<(), CheckpointError> {
     if !storage.renames() {
@@ -313,7 +294,7 @@ fn remove_tree(storage: &dyn Storage, dir: &Path) -> io::Result<()> {
 }
 
 /// A hidden name of this process's own.
-fn unique(dir: &Path, prefix: &str, name: &str) -> PathBuf {
+pub(super) fn unique(dir: &Path, prefix: &str, name: &str) -> PathBuf {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     dir.join(format!("{prefix}{name}-{}-{count}", std::process::id()))

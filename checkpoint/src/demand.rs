@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::CheckpointError;
 use super::names;
+use super::object::is_url;
 use super::store::CHECKPOINTS;
 
 /// Name of the directory of requests inside a run.
@@ -29,6 +30,10 @@ pub fn check_request(name: &str) -> Result<(), CheckpointError> {
 /// Asks the run in a directory for a checkpoint of this name.
 pub fn request_save(run: &Path, name: &str) -> Result<(), CheckpointError> {
     check_request(name)?;
+    if is_url(run) {
+        let reason = "is a copy of a run; the run itself takes requests, where it trains";
+        return Err(CheckpointError::invalid(run, reason));
+    }
     let existing = run.join(CHECKPOINTS).join(name);
     if fs::symlink_metadata(&existing).is_ok() {
         return Err(CheckpointError::Exists { path: existing });
@@ -37,6 +42,12 @@ pub fn request_save(run: &Path, name: &str) -> Result<(), CheckpointError> {
     fs::create_dir_all(&dir).map_err(CheckpointError::io("create", &dir))?;
     let file = dir.join(name);
     fs::write(&file, "").map_err(CheckpointError::io("write", &file))
+}
+
+/// Takes a request back that the run has not seen.
+pub fn withdraw_request(run: &Path, name: &str) {
+    // Taken by the run at this moment, it is gone.
+    let _ = fs::remove_file(run.join(REQUESTS).join(name));
 }
 
 /// Whether a run has not yet seen a request.

@@ -49,6 +49,36 @@ pub enum CheckpointError {
         /// What the holder said about itself.
         holder: String,
     },
+    /// The file system has no locks; whether another process writes there is seen by a name in a file alone.
+    #[error(
+        "{} lies on a file system without locks; see to it that no other training writes there",
+        path.display()
+    )]
+    NoLocks {
+        /// The directory of checkpoints.
+        path: PathBuf,
+    },
+    /// The file system has no symbolic links; files stand for them.
+    #[error(
+        "{} takes no links; best.json and latest.json stand for best and latest",
+        path.display()
+    )]
+    NoLinks {
+        /// The directory of checkpoints.
+        path: PathBuf,
+    },
+    /// No run of a name has checkpoints; says where what was asked for is instead.
+    #[error("no run called {name:?} in {} has checkpoints{}", outputs.display(), Elsewhere { wanted, elsewhere })]
+    NoRun {
+        /// The name.
+        name: String,
+        /// The directory of all runs.
+        outputs: PathBuf,
+        /// The checkpoint that was asked for.
+        wanted: String,
+        /// Checkpoints of other runs that the same words would find.
+        elsewhere: Vec<PathBuf>,
+    },
     /// A name that could lead out of its directory, or that a file system may not take.
     #[error("{name:?} is not a name for {what}: {reason}")]
     Name {
@@ -194,6 +224,31 @@ impl std::fmt::Display for Available<'_> {
             [] => write!(f, "; there are no checkpoints"),
             names => write!(f, "; there are: {}", names.join(", ")),
         }
+    }
+}
+
+/// Of "no such run": where else to look.
+struct Elsewhere<'a> {
+    wanted: &'a str,
+    elsewhere: &'a [PathBuf],
+}
+
+impl std::fmt::Display for Elsewhere<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.elsewhere.is_empty() {
+            return Ok(());
+        }
+        let paths: Vec<String> = self
+            .elsewhere
+            .iter()
+            .map(|p| p.display().to_string())
+            .collect();
+        write!(
+            f,
+            "; of other runs, {} is {}: name it by its path, or set run.name",
+            self.wanted,
+            paths.join(" or ")
+        )
     }
 }
 

@@ -48,6 +48,11 @@ pub(super) fn check(what: &'static str, name: &str) -> Result<(), CheckpointErro
     }
 }
 
+/// Checks the name of a run.
+pub fn check_run(name: &str) -> Result<(), CheckpointError> {
+    check("a run", name)
+}
+
 /// Checks the name of a checkpoint that is to be written.
 pub(super) fn check_new(name: &str) -> Result<(), CheckpointError> {
     check("a checkpoint", name)?;

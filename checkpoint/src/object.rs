@@ -14,9 +14,8 @@ use std::sync::Arc;
 
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
-use serde::{Deserialize, Serialize};
 
-use super::manifest::{MANIFEST, MAX_MANIFEST};
+use super::link::{Pointer, pointer};
 use super::storage::{EntryKind, Lock, Storage, StorageFile};
 use client::{io_error, scheme_and_bucket, wait};
 use writer::ObjectFile;
@@ -29,15 +28,6 @@ pub struct ObjectStorage {
     objects: Arc<dyn ObjectStore>,
     /// The scheme and the bucket, as in `s3://bucket`, that every path begins with.
     root: String,
-}
-
-/// Content of the object that stands for a link.
-#[derive(Serialize, Deserialize)]
-struct Link {
-    name: String,
-    /// BLAKE3 of the checkpoint's manifest.json.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    manifest: Option<String>,
 }
 
 /// Whether a path is a URL of an object store.
@@ -86,7 +76,7 @@ impl ObjectStorage {
     }
 
     fn link_key(&self, link: &Path) -> io::Result<Key> {
-        self.key(&link.with_added_extension("json"))
+        self.key(&pointer(link))
     }
 
     /// Runs a request on the thread for them.
@@ -156,14 +146,7 @@ impl Storage for ObjectStorage {
 
     fn symlink(&self, target: &Path, link: &Path) -> io::Result<()> {
         let key = self.link_key(link)?;
-        let name = target.to_string_lossy().into_owned();
-        let manifest = self.read(&link.with_file_name(target).join(MANIFEST), MAX_MANIFEST);
-        let manifest = manifest.map(|bytes| blake3::hash(&bytes).to_hex().to_string());
-        let link = Link {
-            name,
-            // A link to what is not there is none of ours, and may be made all the same.
-            manifest: manifest.ok(),
-        };
+        let link = Pointer::to(self, target, link);
         let text = serde_json::to_vec(&link)?;
         self.request(|objects| async move { objects.put(&key, PutPayload::from(text)).await })?;
         Ok(())
@@ -171,7 +154,7 @@ impl Storage for ObjectStorage {
 
     fn read_link(&self, link: &Path) -> io::Result<PathBuf> {
         let bytes = self.get(self.link_key(link)?, 1 << 16)?;
-        let link: Link = serde_json::from_slice(&bytes)?;
+        let link: Pointer = serde_json::from_slice(&bytes)?;
         Ok(link.name.into())
     }
 

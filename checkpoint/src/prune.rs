@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::CheckpointError;
+use super::as_text;
 use super::manifest::CheckpointKind;
-use super::resolve::Runs;
 use super::retention::{Candidate, Retention};
+use super::runs::Runs;
 use super::storage::storage_at;
 use super::store::{Listed, Store};
 
@@ -31,6 +32,7 @@ pub struct PruneOptions {
 #[derive(Debug, Default, Serialize)]
 pub struct Pruning {
     /// The checkpoints.
+    #[serde(serialize_with = "as_text::paths")]
     pub deleted: Vec<PathBuf>,
     /// Their bytes, as their manifests say.
     pub bytes: u64,

@@ -1,25 +1,19 @@
 //! Finds a checkpoint by what a person calls it, across the runs below `outputs/`.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
-use std::time::SystemTime;
 
 use super::CheckpointError;
-use super::clock;
-use super::manifest::{CheckpointKind, MANIFEST};
+use super::manifest::{CheckpointKind, MANIFEST, Parent};
 use super::names;
 use super::object::is_url;
 use super::opened::Checkpoint;
-use super::storage::{EntryKind, storage_at};
-use super::store::{CHECKPOINTS, LOCK, Listed, Store};
+use super::runs::{Runs, exists, is_dir};
+use super::storage::storage_at;
+use super::store::{CHECKPOINTS, Listed, Store, available};
 
-/// All runs: `outputs/<run name>/<timestamp>/`, below a local directory or a URL of an object store.
-#[derive(Clone, Debug)]
-pub struct Runs {
-    outputs: PathBuf,
-}
-
-/// A checkpoint that automatic recovery passed over.
+/// A checkpoint that automatic recovery or a copy passed over.
 #[derive(Debug)]
 pub struct Skipped {
     /// Its directory.
@@ -37,80 +31,39 @@ pub struct Resumable {
     pub skipped: Vec<Skipped>,
 }
 
+/// Where names are looked up.
+#[derive(Clone, Copy, Debug)]
+pub enum Within<'a> {
+    /// In the newest run that has checkpoints, whatever it is called.
+    Any,
+    /// In the newest run of this name that has checkpoints.
+    Called(&'a str),
+    /// In the run in this directory.
+    Run(&'a Path),
+}
+
+/// A checkpoint that was looked up.
+#[derive(Debug)]
+pub struct Found {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Why it is this one, as in "best of the newest run called tiny".
+    pub why: String,
+}
+
 impl Runs {
-    /// The runs below a directory, most often `outputs`.
-    pub fn new(outputs: impl Into<PathBuf>) -> Self {
-        Self {
-            outputs: outputs.into(),
-        }
+    /// Opens the checkpoint that `reference` names; see [`Runs::look_up`]. Without a run, names are looked up in the
+    /// newest one that has checkpoints.
+    pub fn find(
+        &self,
+        reference: impl AsRef<OsStr>,
+        run: Option<&Path>,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let within = run.map_or(Within::Any, Within::Run);
+        Ok(self.look_up(reference, within)?.checkpoint)
     }
 
-    /// Creates the directory of a run that starts at `now`: `outputs/<run name>/<timestamp>`. What
-    /// crashed runs of this name left half written or half deleted is swept on the way.
-    pub fn start(&self, run_name: &str, now: SystemTime) -> Result<PathBuf, CheckpointError> {
-        names::check("a run", run_name)?;
-        if is_url(&self.outputs) {
-            return Err(CheckpointError::invalid(
-                &self.outputs,
-                "is no place for a run to write its logs: train in a local directory, and let                  checkpoint.checkpoint_dir name where its checkpoints are copied to",
-            ));
-        }
-        let all = self.outputs.join(run_name);
-        std::fs::create_dir_all(&all).map_err(CheckpointError::io("create", &all))?;
-        let stamp = clock::stamp(now);
-        let mut tries = 1;
-        loop {
-            let name = if tries == 1 {
-                stamp.clone()
-            } else {
-                format!("{stamp}_{tries}")
-            };
-            let run = all.join(name);
-            match std::fs::create_dir(&run) {
-                Ok(()) => {
-                    self.sweep(run_name);
-                    return Ok(run);
-                }
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && tries < 1000 => {
-                    tries += 1;
-                }
-                Err(e) => return Err(CheckpointError::io("create", &run)(e)),
-            }
-        }
-    }
-
-    /// Sweeps the runs of one name, except those that another process is writing to.
-    fn sweep(&self, run_name: &str) {
-        for run in self.list(Some(run_name)).unwrap_or_default() {
-            // A run without a lock file never had a writer. One that cannot be swept, because it
-            // is read-only or in use, takes up space and harms nothing else.
-            if run.join(CHECKPOINTS).join(LOCK).exists() {
-                let _ = Store::create(&run);
-            }
-        }
-    }
-
-    /// Directories of all runs, or of those with one name, the newest first. A directory that is not there holds none,
-    /// nor does one in a local directory of runs that cannot be read.
-    pub fn list(&self, run_name: Option<&str>) -> Result<Vec<PathBuf>, CheckpointError> {
-        let names = match run_name {
-            Some(name) => vec![self.outputs.join(name)],
-            None => subdirectories(&self.outputs)?,
-        };
-        let mut runs = Vec::new();
-        for name in names {
-            match subdirectories(&name) {
-                Ok(found) => runs.extend(found),
-                Err(error) if is_url(&name) => return Err(error),
-                Err(_) => {}
-            }
-        }
-        runs.retain(|run| is_dir(&run.join(CHECKPOINTS)));
-        runs.sort_by(|a, b| b.file_name().cmp(&a.file_name()).then_with(|| b.cmp(a)));
-        Ok(runs)
-    }
-
-    /// Opens the checkpoint that `reference` names:
+    /// Opens the checkpoint that `reference` names, and says why it is this one:
     ///
     /// - a path to a checkpoint's directory, also `<run>/checkpoints/best` where the link is a parent's, or its URL in
     ///   an object store;
@@ -118,12 +71,20 @@ impl Runs {
     ///   may be left out;
     /// - `step:120`, whatever the checkpoint of that step is called.
     ///
-    /// Names are looked up in `run`, or in the newest run that has checkpoints, and then along the
-    /// links from a run to the one it was resumed from.
-    pub fn find(&self, reference: &str, run: Option<&Path>) -> Result<Checkpoint, CheckpointError> {
+    /// Names are looked up in one run, and then along the links from a run to the one it was resumed from.
+    pub fn look_up(
+        &self,
+        reference: impl AsRef<OsStr>,
+        within: Within<'_>,
+    ) -> Result<Found, CheckpointError> {
+        let reference = reference.as_ref();
         let path = Path::new(reference);
-        if (reference.contains('/') || path.is_absolute()) && exists(&path.join(MANIFEST)) {
-            return Checkpoint::open(path);
+        let slashed = reference.as_encoded_bytes().contains(&b'/');
+        if (slashed || path.is_absolute()) && exists(&path.join(MANIFEST)) {
+            return Ok(Found {
+                checkpoint: Checkpoint::open(path)?,
+                why: "named by its path".into(),
+            });
         }
         // `<run>/checkpoints/best`, where a resumed run has no `best` of its own yet: its parent's.
         if let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str()))
@@ -132,17 +93,15 @@ impl Runs {
             && is_dir(dir)
             && (is_url(path) || std::fs::symlink_metadata(path).is_err())
         {
-            return self.find(name, Some(run));
+            return self.look_up(name, Within::Run(run));
         }
+        let Some(text) = reference.to_str() else {
+            return Err(no_such_path(path));
+        };
         let prefix = format!("{CHECKPOINTS}/");
-        let name = reference.strip_prefix(&prefix).unwrap_or(reference);
+        let name = text.strip_prefix(&prefix).unwrap_or(text);
         if name.contains('/') {
-            let reason = if exists(path) {
-                "is not a committed checkpoint: it has no manifest.json"
-            } else {
-                "does not exist"
-            };
-            return Err(CheckpointError::invalid(path, reason));
+            return Err(no_such_path(path));
         }
         let wanted = match name.strip_prefix("step:") {
             Some(digits) => Wanted::Step(digits.parse().map_err(|_| CheckpointError::Name {
@@ -155,48 +114,85 @@ impl Runs {
                 Wanted::Name(name)
             }
         };
-
-        let mut available = Vec::new();
-        let mut seen = HashSet::new();
-        let mut next = match run {
-            Some(run) => Some(run.to_path_buf()),
-            None => self.newest()?,
+        let first = match within {
+            Within::Run(run) => Some(run.to_path_buf()),
+            Within::Any => self.newest()?,
+            Within::Called(run_name) => match self.newest_called(Some(run_name))? {
+                None => return Err(self.no_run(run_name, &wanted, text)),
+                found => found,
+            },
         };
-        let place = next.as_ref().unwrap_or(&self.outputs).display().to_string();
+        self.along_parents(first, &wanted, text, within)
+    }
+
+    /// Looks in a run, and then in those it was resumed from.
+    fn along_parents(
+        &self,
+        first: Option<PathBuf>,
+        wanted: &Wanted<'_>,
+        text: &str,
+        within: Within<'_>,
+    ) -> Result<Found, CheckpointError> {
+        let mut there = Vec::new();
+        let mut seen = HashSet::new();
+        let place = first.as_ref().unwrap_or(&self.outputs);
+        let mut place = place.display().to_string();
+        let mut next = first;
         while let Some(run) = next.take().filter(|run| seen.insert(run.clone())) {
             let store = Store::open(&run)?;
             let listed = store.list()?;
             if let Some(item) = wanted.choose(&listed) {
-                return Checkpoint::open(&item.path);
+                return Ok(Found {
+                    checkpoint: Checkpoint::open(&item.path)?,
+                    why: why(wanted, within, seen.len() > 1),
+                });
             }
-            next = parent_run(&run, &listed);
-            let first = seen.len() == 1;
-            available.extend(listed.into_iter().map(|item| match first {
-                true => item.name,
-                false => item.path.display().to_string(),
-            }));
+            let parent = parent_of(&listed);
+            next = parent.and_then(|parent| run_of(&run, parent));
+            if let (Some(parent), None) = (parent, &next) {
+                place += &format!(" (resumed from {}, which is not here)", parent.run);
+            }
+            match seen.len() {
+                1 => there.extend(available(&listed)),
+                _ => there.extend(listed.iter().map(|item| item.path.display().to_string())),
+            }
         }
         Err(CheckpointError::NotFound {
-            wanted: reference.into(),
+            wanted: text.into(),
             place,
-            available,
+            available: there,
         })
     }
 
-    /// The newest run that has a checkpoint.
-    pub fn newest(&self) -> Result<Option<PathBuf>, CheckpointError> {
-        let has_any = |run: &PathBuf| {
-            Store::open(run)
-                .and_then(|store| store.list())
-                .is_ok_and(|list| !list.is_empty())
-        };
-        Ok(self.list(None)?.into_iter().find(has_any))
+    /// What is said where there is no run of a name: where the newest run of each other name has what was asked for.
+    fn no_run(&self, name: &str, wanted: &Wanted<'_>, text: &str) -> CheckpointError {
+        let mut names = HashSet::new();
+        let mut elsewhere = Vec::new();
+        for run in self.list(None).unwrap_or_default() {
+            let listed = Store::open(&run).and_then(|store| store.list());
+            let found = listed
+                .as_ref()
+                .ok()
+                .and_then(|listed| wanted.choose(listed));
+            if let Some(item) = found
+                && names.insert(run.parent().map(Path::to_owned))
+            {
+                elsewhere.push(item.path.clone());
+            }
+        }
+        elsewhere.truncate(3);
+        CheckpointError::NoRun {
+            name: name.into(),
+            outputs: self.outputs.clone(),
+            wanted: text.into(),
+            elsewhere,
+        }
     }
 
     /// The newest checkpoint of the runs with a name that training can go on from, every byte
     /// verified, with the newer ones that were passed over and why.
     pub fn newest_valid(&self, run_name: &str) -> Result<Resumable, CheckpointError> {
-        names::check("a run", run_name)?;
+        names::check_run(run_name)?;
         let mut skipped = Vec::new();
         for run in self.list(Some(run_name))? {
             let mut listed = Store::open(&run)?.list()?;
@@ -221,6 +217,31 @@ impl Runs {
             checkpoint: None,
             skipped,
         })
+    }
+}
+
+fn no_such_path(path: &Path) -> CheckpointError {
+    let reason = match exists(path) {
+        true => "is not a committed checkpoint: it has no manifest.json",
+        false => "does not exist",
+    };
+    CheckpointError::invalid(path, reason)
+}
+
+/// Why a checkpoint was found under what was asked for.
+fn why(wanted: &Wanted<'_>, within: Within<'_>, of_parent: bool) -> String {
+    let what = match wanted {
+        Wanted::Step(step) => format!("the newest of step {step}"),
+        Wanted::Name(name) => (*name).to_owned(),
+    };
+    let run = match within {
+        Within::Any => "the newest run".to_owned(),
+        Within::Called(name) => format!("the newest run called {name}"),
+        Within::Run(_) => "the run that was named".to_owned(),
+    };
+    match of_parent {
+        true => format!("{what} of a run that {run} was resumed from"),
+        false => format!("{what} of {run}"),
     }
 }
 
@@ -265,11 +286,15 @@ fn resumable(item: &Listed) -> Result<Checkpoint, String> {
     }
 }
 
-/// The run that a run was resumed from: `<run name>/<timestamp>` below the same outputs.
-fn parent_run(run: &Path, listed: &[Listed]) -> Option<PathBuf> {
-    let parent = listed
+/// The checkpoint that a run was resumed from.
+fn parent_of(listed: &[Listed]) -> Option<&Parent> {
+    listed
         .iter()
-        .find_map(|item| item.manifest.as_ref().ok()?.parent.as_ref())?;
+        .find_map(|item| item.manifest.as_ref().ok()?.parent.as_ref())
+}
+
+/// The directory of the run that `run` was resumed from: `<run name>/<timestamp>` below the same outputs.
+pub(super) fn run_of(run: &Path, parent: &Parent) -> Option<PathBuf> {
     let relative = Path::new(&parent.run);
     let plain = relative
         .components()
@@ -277,31 +302,4 @@ fn parent_run(run: &Path, listed: &[Listed]) -> Option<PathBuf> {
     let run = storage_at(run).ok()?.resolve(run).ok()?;
     let found = run.parent()?.parent()?.join(relative);
     (plain && is_dir(&found)).then_some(found)
-}
-
-/// Directories in a directory, links not followed; none if it is not there.
-fn subdirectories(dir: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
-    let entries = match storage_at(dir)?.list(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(CheckpointError::io("list", dir)(error)),
-    };
-    let dirs = entries
-        .into_iter()
-        .filter(|(_, kind)| *kind == EntryKind::Dir);
-    Ok(dirs.map(|(name, _)| dir.join(name)).collect())
-}
-
-/// Whether there is a directory at a path, links followed.
-fn is_dir(path: &Path) -> bool {
-    kind(path) == Some(EntryKind::Dir)
-}
-
-fn exists(path: &Path) -> bool {
-    kind(path).is_some()
-}
-
-fn kind(path: &Path) -> Option<EntryKind> {
-    let storage = storage_at(path).ok()?;
-    storage.kind(&storage.resolve(path).ok()?).ok()
 }

@@ -365,6 +365,7 @@ impl Worker {
                 Err(error) => warnings.push(error),
             }
         }
+        warnings.extend(self.store.take_warnings());
         Finished {
             job: result.is_err().then_some(order.job),
             name,

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use gauntlet_shim::begin_writeback;
 
 use super::CheckpointError;
+use super::link;
 use super::object::{ObjectStorage, is_url};
 use super::pt::Mapped;
 
@@ -54,6 +55,10 @@ pub trait Storage: Send + Sync {
     fn rename_dir(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Renames a link or a file, replacing the one that is there, in one step.
     fn replace_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name, in one step; not everywhere there is such a thing.
+    fn hard_link(&self, _file: &Path, _link: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Creates a symbolic link.
     fn symlink(&self, target: &Path, link: &Path) -> io::Result<()>;
     /// Where a symbolic link points.
@@ -77,17 +82,41 @@ pub trait Storage: Send + Sync {
     /// Takes a lock that lasts until the guard is dropped or the process ends. `Err` holds what
     /// the present owner wrote, when there is one.
     fn lock(&self, file: &Path, holder: &str) -> io::Result<Result<Lock, String>>;
+    /// Whether somebody holds the lock; none where that cannot be known.
+    fn is_locked(&self, _file: &Path) -> io::Result<Option<bool>> {
+        Ok(None)
+    }
 }
 
 /// Held as long as it lives.
-pub struct Lock(
-    #[expect(dead_code, reason = "the lock ends when the file is closed")] Option<File>,
-);
+pub struct Lock {
+    /// The lock ends when the file is closed.
+    file: Option<File>,
+    /// Whether nothing but the file's text keeps others out.
+    by_name: bool,
+}
 
 impl Lock {
     /// A lock of a store that has none.
     pub(super) fn none() -> Self {
-        Self(None)
+        Self {
+            file: None,
+            by_name: false,
+        }
+    }
+
+    /// Whether the file system has no locks, so that only the holder's name in the file keeps others out.
+    pub fn is_by_name(&self) -> bool {
+        self.by_name
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let (Some(file), true) = (&self.file, self.by_name) {
+            // A name that stays behind is found to be that of a process that is over.
+            let _ = file.set_len(0);
+        }
     }
 }
 
@@ -167,7 +196,16 @@ impl From<fs::FileType> for EntryKind {
 
 impl Storage for LocalStorage {
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
-        fs::canonicalize(path)
+        match (fs::canonicalize(path), path.parent()) {
+            // Where a directory has no links, a file names what they would lead to.
+            (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
+                match link::read_pointer(self, path) {
+                    Ok(target) => fs::canonicalize(dir.join(target)),
+                    Err(_) => Err(error),
+                }
+            }
+            (resolved, _) => resolved,
+        }
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -187,7 +225,11 @@ impl Storage for LocalStorage {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir)?.sync_all()
+        match File::open(dir)?.sync_all() {
+            // Some file systems know no such thing: their entries are as safe as they get.
+            Err(error) if error.raw_os_error() == Some(EINVAL) || is_missing(&error) => Ok(()),
+            synced => synced,
+        }
     }
 
     fn rename_dir(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -201,6 +243,10 @@ impl Storage for LocalStorage {
 
     fn replace_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn hard_link(&self, file: &Path, link: &Path) -> io::Result<()> {
+        fs::hard_link(file, link)
     }
 
     fn symlink(&self, target: &Path, link: &Path) -> io::Result<()> {
@@ -259,22 +305,103 @@ impl Storage for LocalStorage {
 
     fn lock(&self, file: &Path, holder: &str) -> io::Result<Result<Lock, String>> {
         let mut options = OpenOptions::new();
-        let mut lock = options
+        let lock = options
             .create(true)
             .truncate(false)
             .write(true)
             .read(true)
             .open(file)?;
+        let take = |mut lock: File, holder: &str, by_name: bool| {
+            lock.set_len(0)?;
+            lock.write_all(holder.as_bytes())?;
+            Ok(Ok(Lock {
+                file: Some(lock),
+                by_name,
+            }))
+        };
+        let text = || fs::read_to_string(file).unwrap_or_default();
         match lock.try_lock() {
-            Ok(()) => {
-                lock.set_len(0)?;
-                lock.write_all(holder.as_bytes())?;
-                Ok(Ok(Lock(Some(lock))))
-            }
-            Err(fs::TryLockError::WouldBlock) => {
-                Ok(Err(fs::read_to_string(file).unwrap_or_default()))
+            Ok(()) => take(lock, holder, false),
+            Err(fs::TryLockError::WouldBlock) => Ok(Err(text())),
+            Err(fs::TryLockError::Error(error)) if is_missing(&error) => {
+                let named = text();
+                match is_over(&named) {
+                    true => take(lock, &format!("{holder} on {}", host()), true),
+                    false => Ok(Err(named)),
+                }
             }
             Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn is_locked(&self, file: &Path) -> io::Result<Option<bool>> {
+        let lock = match File::open(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(false)),
+            lock => lock?,
+        };
+        // Shared, and for a moment: a writer that begins just now tries again.
+        match lock.try_lock_shared() {
+            Ok(()) => Ok(Some(false)),
+            Err(fs::TryLockError::WouldBlock) => Ok(Some(true)),
+            Err(fs::TryLockError::Error(error)) if is_missing(&error) => {
+                let named = fs::read_to_string(file).unwrap_or_default();
+                Ok(Some(!is_over(&named)))
+            }
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+const EPERM: i32 = 1;
+const EINVAL: i32 = 22;
+const ENOLCK: i32 = 37;
+
+/// Whether an error says that a file system has no such operation, as against that it failed.
+pub(super) fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(ENOLCK)
+}
+
+/// Whether an error says that a directory takes no symbolic links: exFAT and some shares call that not permitted.
+pub(super) fn has_no_links(error: &io::Error) -> bool {
+    is_missing(error) || error.raw_os_error() == Some(EPERM)
+}
+
+/// The name of this machine.
+fn host() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// Whether the holder that a lock's file names is over. Of another machine nothing is known.
+fn is_over(named: &str) -> bool {
+    let parsed = || {
+        let (process, host) = named.strip_prefix("process ")?.split_once(" on ")?;
+        Some((process.parse::<u32>().ok()?, host))
+    };
+    match parsed() {
+        None => true,
+        Some((process, at)) => {
+            at == host() && !Path::new("/proc").join(process.to_string()).exists()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_is_over_when_its_process_is_and_nothing_is_known_of_other_machines() {
+        let host = host();
+        let process = std::process::id();
+        for (named, over) in [
+            (format!("process {process} on {host}"), false),
+            (format!("process 4294967295 on {host}"), true),
+            ("process 1 on another-machine".into(), false),
+            ("".into(), true),
+            ("half a li".into(), true),
+        ] {
+            assert_eq!(is_over(&named), over, "{named:?}");
         }
     }
 }

@@ -2,14 +2,15 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::CheckpointError;
 use super::clock;
-use super::commit::{Commit, delete, swap_link, sweep};
+use super::commit::{Commit, delete, sweep};
 use super::format::FORMAT_VERSION;
+use super::link::{Linked, read_link, swap_link};
 use super::manifest::{MANIFEST, Manifest};
 use super::names::{self, BEST, LATEST};
 use super::opened::{Checkpoint, read_manifest};
@@ -25,11 +26,15 @@ pub(super) const LOCK: &str = ".lock";
 
 /// The checkpoints of one run.
 pub struct Store {
-    storage: Arc<dyn Storage>,
-    dir: PathBuf,
-    sequence: AtomicU64,
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) dir: PathBuf,
+    pub(super) sequence: AtomicU64,
     /// Held by a store that was opened for saving.
     lock: Option<Mutex<Lock>>,
+    /// What the file system lacks, until it is told.
+    warnings: Mutex<Vec<CheckpointError>>,
+    /// Whether it was found to take no links.
+    linkless: AtomicBool,
 }
 
 /// A committed checkpoint.
@@ -76,12 +81,19 @@ impl Store {
         let lock = take_lock(storage.as_ref(), &dir)?;
         if storage.renames() {
             sweep(storage.as_ref(), &dir)?;
+            sweep(storage.as_ref(), run)?;
         }
+        let warnings = match lock.is_by_name() {
+            true => vec![CheckpointError::NoLocks { path: dir.clone() }],
+            false => Vec::new(),
+        };
         let store = Self {
             storage,
             dir,
             sequence: AtomicU64::new(1),
             lock: Some(Mutex::new(lock)),
+            warnings: Mutex::new(warnings),
+            linkless: AtomicBool::new(false),
         };
         let newest = store
             .list()?
@@ -118,7 +130,21 @@ impl Store {
             dir,
             sequence: AtomicU64::new(0),
             lock: None,
+            warnings: Mutex::default(),
+            linkless: AtomicBool::new(false),
         })
+    }
+
+    /// What the file system lacks and this store does without, each told once.
+    pub fn take_warnings(&self) -> Vec<CheckpointError> {
+        std::mem::take(&mut self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a process writes to this store; none where that cannot be known.
+    pub fn has_writer(&self) -> Result<Option<bool>, CheckpointError> {
+        let file = self.dir.join(LOCK);
+        let locked = self.storage.is_locked(&file);
+        locked.map_err(CheckpointError::io("look at", &file))
     }
 
     /// The directory that holds the checkpoints.
@@ -167,13 +193,12 @@ impl Store {
         })?;
         let links = [(LATEST, true), (BEST, job.set_best)];
         for (link, _) in links.into_iter().filter(|(_, wanted)| *wanted) {
-            swap_link(storage, &self.dir, link, &job.name).map_err(|cause| {
-                CheckpointError::Link {
+            self.link(link, &job.name)
+                .map_err(|cause| CheckpointError::Link {
                     checkpoint: path.clone(),
                     link,
                     cause: cause.into(),
-                }
-            })?;
+                })?;
         }
         Ok(Saved {
             path,
@@ -181,29 +206,19 @@ impl Store {
         })
     }
 
-    /// Commits a copy of a checkpoint of another store, every byte verified on the way.
-    pub(super) fn import(&self, checkpoint: &Checkpoint) -> Result<Saved, CheckpointError> {
-        let manifest = checkpoint.manifest();
-        let name = manifest.name.as_str();
-        names::check_new(name)?;
-        self.prepare(name)?;
-        let storage = self.storage.as_ref();
-        self.check_space(manifest.total_size() + (1 << 20))?;
-        let mut commit = Commit::begin(storage, &self.dir, name)?;
-        for record in &manifest.files {
-            commit.write(&record.path, &checkpoint.mapped(&record.path)?)?;
+    /// Points a link at one of the checkpoints.
+    pub(super) fn link(&self, link: &str, name: &str) -> Result<(), CheckpointError> {
+        let linked = swap_link(self.storage.as_ref(), &self.dir, link, name)?;
+        if linked == Linked::Pointer && !self.linkless.swap(true, Ordering::Relaxed) {
+            let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+            warnings.push(CheckpointError::NoLinks {
+                path: self.dir.clone(),
+            });
         }
-        let manifest_hash = commit.finish_with(&checkpoint.manifest_bytes()?)?;
-        self.sequence
-            .fetch_max(manifest.sequence + 1, Ordering::Relaxed);
-        swap_link(storage, &self.dir, LATEST, name)?;
-        Ok(Saved {
-            path: self.dir.join(name),
-            manifest_hash,
-        })
+        Ok(())
     }
 
-    fn check_space(&self, needed: u64) -> Result<(), CheckpointError> {
+    pub(super) fn check_space(&self, needed: u64) -> Result<(), CheckpointError> {
         let free = self
             .storage
             .free_space(&self.dir)
@@ -220,7 +235,7 @@ impl Store {
 
     /// Refuses a store that was opened for reading. Makes the directory again where somebody has
     /// deleted it under the run: what it held is lost, what follows need not be.
-    fn prepare(&self, name: &str) -> Result<(), CheckpointError> {
+    pub(super) fn prepare(&self, name: &str) -> Result<(), CheckpointError> {
         let Some(lock) = &self.lock else {
             return Err(CheckpointError::Unsavable {
                 what: name.into(),
@@ -253,7 +268,7 @@ impl Store {
     pub fn set_best(&self, name: &str) -> Result<(), CheckpointError> {
         names::check_new(name)?;
         self.committed(name)?;
-        swap_link(self.storage.as_ref(), &self.dir, BEST, name)
+        self.link(BEST, name)
     }
 
     /// Deletes one checkpoint, whatever it is: it disappears as a whole.
@@ -288,6 +303,8 @@ impl Store {
     pub fn list(&self) -> Result<Vec<Listed>, CheckpointError> {
         let storage = self.storage.as_ref();
         let mut listed = Vec::new();
+        // `best` and `latest` are directories where a copy of the run was made that follows links.
+        let mut copied_links = Vec::new();
         for (name, kind) in storage
             .list(&self.dir)
             .map_err(CheckpointError::io("list", &self.dir))?
@@ -298,17 +315,35 @@ impl Store {
                 if manifest.is_err() && is_under_way(storage, &path) {
                     continue;
                 }
-                listed.push(Listed {
+                let item = Listed {
                     name,
                     path,
                     manifest,
                     latest: false,
                     best: false,
-                });
+                };
+                match [BEST, LATEST].contains(&item.name.as_str()) {
+                    true => copied_links.push(item),
+                    false => listed.push(item),
+                }
+            }
+        }
+        let mut best = self.best_name(&listed);
+        for copy in copied_links {
+            let original = copy.manifest.as_ref().ok();
+            let original = original
+                .and_then(|manifest| listed.iter().find(|item| same(&item.manifest, manifest)));
+            match original {
+                Some(item) if copy.name == BEST => best = Some(item.name.clone()),
+                Some(_) => {}
+                // All that is left of it.
+                None => {
+                    best = best.or_else(|| (copy.name == BEST).then(|| copy.name.clone()));
+                    listed.push(copy);
+                }
             }
         }
         listed.sort_by_key(|item| item.sequence().unwrap_or(u64::MAX));
-        let best = self.best_name(&listed);
         if let Some(newest) = listed.iter_mut().rfind(|item| item.manifest.is_ok()) {
             newest.latest = true;
         }
@@ -320,7 +355,7 @@ impl Store {
 
     /// The target of the link `best`, as long as it is a committed sibling.
     fn best_name(&self, listed: &[Listed]) -> Option<String> {
-        let target = self.storage.read_link(&self.dir.join(BEST)).ok()?;
+        let target = read_link(self.storage.as_ref(), &self.dir.join(BEST)).ok()?;
         let whole = |item: &&Listed| item.manifest.is_ok() && Path::new(&item.name) == target;
         listed.iter().find(whole).map(|item| item.name.clone())
     }
@@ -373,11 +408,10 @@ impl Store {
     }
 
     fn not_found(&self, name: &str) -> CheckpointError {
-        let listed = self.list().unwrap_or_default();
         CheckpointError::NotFound {
             wanted: name.into(),
             place: self.dir.display().to_string(),
-            available: listed.into_iter().map(|item| item.name).collect(),
+            available: available(&self.list().unwrap_or_default()),
         }
     }
 
@@ -418,16 +452,46 @@ fn is_under_way(storage: &dyn Storage, dir: &Path) -> bool {
     !storage.renames() && storage.kind(&dir.join(MANIFEST)).is_err_and(missing)
 }
 
+/// Whether two manifests are of one checkpoint.
+fn same(found: &Result<Manifest, CheckpointError>, manifest: &Manifest) -> bool {
+    found.as_ref().is_ok_and(|found| found == manifest)
+}
+
+/// What may be asked for by name: the checkpoints, and the links to them.
+pub(super) fn available(listed: &[Listed]) -> Vec<String> {
+    let names = listed.iter().map(|item| item.name.clone());
+    let link = |name: &str, item: Option<&Listed>| {
+        let item = item.filter(|item| item.name != name)?;
+        Some(format!("{name} ({})", item.name))
+    };
+    let best = link(BEST, listed.iter().find(|item| item.best));
+    let latest = link(LATEST, listed.iter().find(|item| item.latest));
+    names.chain(best).chain(latest).collect()
+}
+
+/// Times a lock is tried that somebody may only have looked at.
+const LOCK_TRIES: usize = 5;
+
 /// Keeps other writers out of a directory.
 fn take_lock(storage: &dyn Storage, dir: &Path) -> Result<Lock, CheckpointError> {
     let file = dir.join(LOCK);
-    storage
-        .lock(&file, &format!("process {}", std::process::id()))
-        .map_err(CheckpointError::io("lock", &file))?
-        .map_err(|holder| CheckpointError::Busy {
-            path: dir.into(),
-            holder,
-        })
+    let take = || {
+        let holder = format!("process {}", std::process::id());
+        let lock = storage.lock(&file, &holder);
+        lock.map_err(CheckpointError::io("lock", &file))
+    };
+    let mut taken = take()?;
+    for _ in 1..LOCK_TRIES {
+        if taken.is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        taken = take()?;
+    }
+    taken.map_err(|holder| CheckpointError::Busy {
+        path: dir.into(),
+        holder,
+    })
 }
 
 impl Listed {

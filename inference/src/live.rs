@@ -16,8 +16,7 @@ pub struct LiveStage<'a> {
 impl<'a> LiveStage<'a> {
     /// Shows the stage's name, and what it opens with.
     pub fn begin(stage: Stage, opening: &str, encoder: &'a PromptEncoder) -> Self {
-        print!("{}. {}\n{opening}", stage.number(), stage.name());
-        flush();
+        show(&format!("{}. {}\n{opening}", stage.number(), stage.name()));
         Self {
             encoder,
             tokens: Vec::new(),
@@ -31,8 +30,7 @@ impl<'a> LiveStage<'a> {
         let text = self.encoder.decode(&self.tokens);
         let ready = ready(&text);
         if let Some(piece) = ready.get(self.shown..) {
-            print!("{piece}");
-            flush();
+            show(piece);
             self.shown = ready.len();
         }
     }
@@ -40,10 +38,8 @@ impl<'a> LiveStage<'a> {
     /// Ends the stage, with what had been held back.
     pub fn end(self) {
         let text = self.encoder.decode(&self.tokens);
-        println!(
-            "{}\n",
-            text.trim_end().get(self.shown..).unwrap_or_default()
-        );
+        let rest = text.trim_end().get(self.shown..).unwrap_or_default();
+        show(&format!("{rest}\n\n"));
     }
 }
 
@@ -53,9 +49,10 @@ fn ready(text: &str) -> &str {
     text.trim_end_matches('\u{FFFD}').trim_end()
 }
 
-/// A terminal that is gone is found out by the next line that is printed.
-fn flush() {
-    let _ = std::io::stdout().flush();
+/// What cannot be shown is told by whoever prints the results at the end.
+fn show(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 #[cfg(test)]

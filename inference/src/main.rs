@@ -6,6 +6,7 @@ mod loaded;
 mod results;
 mod solve;
 
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
-use gauntlet::checkpoint::{Checkpoint, DISCRIMINATOR, GENERATOR, Runs};
+use gauntlet::checkpoint::{Checkpoint, DISCRIMINATOR, GENERATOR, Runs, Within};
 use gauntlet::cli::{self, Exit, UsageError};
 
 use crate::loaded::Loaded;
@@ -31,7 +32,7 @@ const EXAMPLE: &str = "Implement a function that reverses a string";
 struct Args {
     /// Checkpoint: best, latest, final, stage_3, step:N, any name, or a path.
     #[arg(long, default_value = "best")]
-    checkpoint: String,
+    checkpoint: OsString,
     /// Number of the generator, where the checkpoint has several; the best in validation otherwise.
     #[arg(long, value_name = "N", conflicts_with = "model")]
     generator: Option<usize>,
@@ -42,10 +43,10 @@ struct Args {
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["checkpoint", "run"])]
     model: Option<String>,
     /// Run directory to look a name up in; the newest run otherwise.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = cli::path_parser())]
     run: Option<PathBuf>,
     /// Folder that holds the outputs of all runs.
-    #[arg(long, value_name = "DIR", default_value = "outputs")]
+    #[arg(long, value_name = "DIR", default_value = "outputs", value_parser = cli::path_parser())]
     outputs: PathBuf,
     /// The problem; `-` reads standard input. An example is solved otherwise.
     #[arg(long)]
@@ -70,7 +71,7 @@ struct Args {
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Write everything to a JSON file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = cli::path_parser())]
     output: Option<PathBuf>,
     /// Print JSON instead of text.
     #[arg(long)]
@@ -97,7 +98,7 @@ struct Args {
         requires = "benchmark",
         conflicts_with = "model"
     )]
-    against: Vec<String>,
+    against: Vec<OsString>,
     /// Print a completion script for a shell and stop.
     #[arg(long, value_name = "SHELL")]
     completions: Option<Shell>,
@@ -110,13 +111,9 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Exit> {
     if let Some(shell) = args.completions {
-        clap_complete::generate(
-            shell,
-            &mut Args::command(),
-            "inference",
-            &mut std::io::stdout(),
-        );
-        return Ok(Exit::Done);
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Args::command(), "inference", &mut script);
+        return cli::print(&String::from_utf8_lossy(&script));
     }
     let problem = problem_text(&args)?;
     if args.temperature.is_some_and(|t| !(0.0..=10.0).contains(&t)) {
@@ -124,9 +121,10 @@ fn run(args: Args) -> Result<Exit> {
     }
     let loaded = load(&args, &args.checkpoint)?;
     if let Some(problems) = &args.benchmark {
-        let mut players = vec![(args.checkpoint.clone(), loaded)];
+        let name = |reference: &OsStr| reference.to_string_lossy().into_owned();
+        let mut players = vec![(name(&args.checkpoint), loaded)];
         for other in &args.against {
-            players.push((other.clone(), load(&args, other)?));
+            players.push((name(other), load(&args, other)?));
         }
         let options = benchmark::Options {
             problems,
@@ -137,11 +135,10 @@ fn run(args: Args) -> Result<Exit> {
         };
         let report = benchmark::run(&players, &options)?;
         let json = serde_json::to_string_pretty(&report)?;
-        if args.json {
-            println!("{json}")
-        } else {
-            print!("{}", report.table())
-        }
+        match args.json {
+            true => cli::print(&format!("{json}\n"))?,
+            false => cli::print(&report.table())?,
+        };
         write_output(&args, &json)?;
         return Ok(Exit::Done);
     }
@@ -160,11 +157,11 @@ fn run(args: Args) -> Result<Exit> {
         stream: args.stream,
     };
     let results = solve::solve(&loaded, &problem, &options)?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&results)?);
-    } else {
-        print!("{}", results.text(!args.stream));
-    }
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&results)? + "\n",
+        false => results.text(!args.stream),
+    };
+    cli::print(&text)?;
     write_output(&args, &serde_json::to_string_pretty(&results)?)?;
     Ok(if args.generate_tests && results.failed() {
         Exit::CodeFailed
@@ -174,7 +171,7 @@ fn run(args: Args) -> Result<Exit> {
 }
 
 /// The model that was asked for, else the checkpoint of that name.
-fn load(args: &Args, checkpoint: &str) -> Result<Loaded> {
+fn load(args: &Args, checkpoint: &OsStr) -> Result<Loaded> {
     let runs = Runs::new(&args.outputs);
     let mut generator = args.generator;
     let found = match args.model.as_deref().map(Path::new) {
@@ -187,9 +184,15 @@ fn load(args: &Args, checkpoint: &str) -> Result<Loaded> {
             Checkpoint::open(folder).map_err(UsageError::new)?
         }
         Some(model) => return Loaded::open_model(&model.to_string_lossy(), &args.device),
-        None => runs
-            .find(checkpoint, args.run.as_deref())
-            .map_err(UsageError::new)?,
+        None => {
+            let within = args.run.as_deref().map_or(Within::Any, Within::Run);
+            let found = runs.look_up(checkpoint, within).map_err(UsageError::new)?;
+            if !checkpoint.as_encoded_bytes().contains(&b'/') {
+                let (path, why) = (found.checkpoint.path().display(), &found.why);
+                cli::say(format_args!("taking {path} ({why})"));
+            }
+            found.checkpoint
+        }
     };
     let players = [(GENERATOR, generator), (DISCRIMINATOR, args.discriminator)];
     let mut names = Vec::new();

@@ -7,7 +7,11 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
     /// No runtime file where one should be.
-    #[error("no sandbox runtime at {}: run `cargo xtask setup` ({why})", path.display())]
+    #[error(
+        "no sandbox runtime at {}: run `cargo xtask setup`, or set HOME, XDG_CACHE_HOME or GAUNTLET_CACHE to what they \
+         were when it ran ({why})",
+        path.display()
+    )]
     NoRuntime {
         /// The folder looked into.
         path: PathBuf,

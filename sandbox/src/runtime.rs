@@ -148,8 +148,13 @@ pub(crate) fn cache_dir() -> PathBuf {
     };
     from("GAUNTLET_CACHE")
         .or_else(|| from("XDG_CACHE_HOME").map(|cache| cache.join("gauntlet")))
-        .or_else(|| from("HOME").map(|home| home.join(".cache/gauntlet")))
+        .or_else(|| home().map(|home| home.join(".cache/gauntlet")))
         .unwrap_or_else(|| std::env::temp_dir().join("gauntlet"))
+}
+
+/// The user's home folder; where `HOME` is not set, the one that the system has for the user.
+fn home() -> Option<PathBuf> {
+    std::env::home_dir().filter(|home| !home.as_os_str().is_empty())
 }
 
 /// Where the runtime lies, or would after set-up.

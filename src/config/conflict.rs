@@ -1,6 +1,6 @@
 //! Values that are each fine and do not go together.
 
-use crate::checkpoint::Strategy;
+use crate::checkpoint::{Strategy, check_run};
 
 use super::sections::{Config, Model, ModelKind, Objective};
 
@@ -106,11 +106,19 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
         ("checkpoint", "init_from"),
         "checkpoint.resume_from and checkpoint.init_from exclude each other".into(),
     );
-    let name = &config.run.name;
+    let name = check_run(&config.run.name);
     refuse_if(
-        name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']),
+        name.is_err(),
         ("run", "name"),
-        format!("run.name is {name:?}, expected a name that a folder may have"),
+        format!(
+            "run.name: {}",
+            name.err().map_or(String::new(), |e| e.to_string())
+        ),
+    );
+    refuse_if(
+        config.checkpoint.keep_last == 0,
+        ("checkpoint", "keep_last"),
+        "checkpoint.keep_last is 0, which keeps none: expected 1 or more, or -1 for all".into(),
     );
     let device = &config.run.device;
     let index = device
@@ -230,11 +238,10 @@ mod tests {
                 "sampling: {max_new_tokens: [500, 500, 1, 1, 1]}",
                 "allows chains of 1003 tokens",
             ),
-            (
-                "run: {name: ../up}",
-                "expected a name that a folder may have",
-            ),
-            ("run: {name: ''}", "expected a name that a folder may have"),
+            ("run: {name: ../up}", "\"../up\" is not a name for a run"),
+            ("run: {name: ''}", "is not a name for a run: it is empty"),
+            ("run: {name: my run}", "is not a name for a run"),
+            ("checkpoint: {keep_last: 0}", "expected 1 or more, or -1"),
             (
                 "model: {kind: pretrained}",
                 "needs model.path: a folder, a GGUF file or a hub id",

@@ -55,6 +55,20 @@ impl Key {
         )
     }
 
+    /// Whether its value is, or may be, a path.
+    pub(super) fn is_path(&self) -> bool {
+        const BESIDE: [&str; 5] = [
+            "path",
+            "tokenizer",
+            "checkpoint_dir",
+            "resume_from",
+            "init_from",
+        ];
+        self.kind == PathBuf::kind()
+            || self.kind == Option::<PathBuf>::kind()
+            || BESIDE.contains(&self.name)
+    }
+
     /// The first number in `value` that lies outside the range.
     pub(super) fn out_of_range(&self, value: &Json) -> Option<f64> {
         let (low, high) = self.range?;

@@ -12,6 +12,8 @@ use serde_saphyr::Spanned;
 
 use super::conflict::conflicts;
 use super::error::{ConfigError, Finding, Origin, Reason};
+use super::home::expand_home;
+use super::key::Key;
 use super::sections::Config;
 
 impl Config {
@@ -126,6 +128,20 @@ fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::E
     serde_saphyr::from_str_with_options(text, options)
 }
 
+/// The value that a text gives to a key on the command line. Where the key takes a text, that is the text as it stands,
+/// with whatever YAML would take for something else in it (`#`, `!`, `~`, digits), unless it is quoted.
+fn given(key: Option<&Key>, text: &str) -> Json {
+    let read = yaml::<Json>(text).ok();
+    let as_text = Json::String(text.to_owned());
+    let takes_text = key.is_some_and(|key| (key.reads)(&as_text));
+    let is_quoted = text.starts_with(['"', '\'']) && yaml::<Spanned<String>>(text).is_ok();
+    let is_nothing = text == "null" && key.is_some_and(|key| (key.reads)(&Json::Null));
+    match read {
+        Some(value) if !takes_text || is_quoted || is_nothing => value,
+        _ => as_text,
+    }
+}
+
 /// What has been read so far.
 #[derive(Default)]
 struct Reading {
@@ -186,13 +202,16 @@ impl Reading {
 
     fn argument(&mut self, argument: &str) {
         let origin = Origin::Set(argument.to_owned());
-        let parts = argument.split_once('=').and_then(|(path, value)| {
-            Some((path.trim().split_once('.')?, yaml::<Json>(value).ok()?))
-        });
-        match parts {
-            Some(((section, key), value)) => self.value(section, key, value, origin),
-            None => self.refuse(origin, Reason::NotAnOverride),
-        }
+        let parts = argument.split_once('=');
+        let path = parts.and_then(|(path, _)| path.trim().split_once('.'));
+        let (Some((section, name)), Some((_, text))) = (path, parts) else {
+            return self.refuse(origin, Reason::NotAnOverride);
+        };
+        let key = Config::keys()
+            .iter()
+            .find(|key| key.section == section && key.name == name);
+        let value = given(key, text.trim());
+        self.value(section, name, value, origin);
     }
 
     fn value(&mut self, section: &str, name: &str, value: Json, origin: Origin) {
@@ -203,6 +222,18 @@ impl Reading {
             .find(|key| key.section == section && key.name == name)
         else {
             return self.refuse(origin, Reason::unknown_key(section, name));
+        };
+        let value = match value {
+            // A port alone is an address.
+            Json::Number(port) if key.path() == "monitor.serve" => Json::String(port.to_string()),
+            Json::String(text) if key.is_path() => match expand_home(Path::new(&text)) {
+                Ok(path) => Json::String(path.to_string_lossy().into_owned()),
+                Err(error) => {
+                    return self
+                        .refuse(origin, Reason::Conflict(format!("{}: {error}", key.path())));
+                }
+            },
+            value => value,
         };
         if !(key.reads)(&value) {
             let expected = key.kind.clone();
@@ -461,6 +492,98 @@ mod tests {
             (config.stages.steps, config.run.name.as_str()),
             ([1, 1, 1, 1, 2], "a=b")
         );
+    }
+
+    #[test]
+    fn a_text_on_the_command_line_stands_as_it_is_written() {
+        let name = |argument: &str| {
+            let overrides = [argument.to_owned()];
+            let config = Config::parse("", Path::new("x"), &overrides).unwrap();
+            config.model.tokenizer
+        };
+        for (written, read) in [
+            ("a#b", "a#b"),
+            ("a #b", "a #b"),
+            ("#b", "#b"),
+            ("!b", "!b"),
+            ("=b", "=b"),
+            ("a=b=c", "a=b=c"),
+            ("*b", "*b"),
+            ("&b", "&b"),
+            ("@b", "@b"),
+            ("%b", "%b"),
+            ("- b", "- b"),
+            ("{b", "{b"),
+            ("[b]", "[b]"),
+            ("a: b", "a: b"),
+            ("12:30", "12:30"),
+            ("0x10", "0x10"),
+            ("1e3", "1e3"),
+            ("true", "true"),
+            ("null", "null"),
+            ("42", "42"),
+            (" b ", "b"),
+            ("\"#b\"", "#b"),
+            ("'it''s'", "it's"),
+            ("\"a", "\"a"),
+            ("\"a\" b", "\"a\" b"),
+            ("", ""),
+        ] {
+            assert_eq!(
+                name(&format!("model.tokenizer={written}")),
+                read,
+                "{written:?}"
+            );
+        }
+        let overrides = ["checkpoint.checkpoint_dir=null", "checkpoint.init_from=#1"];
+        let overrides = overrides.map(str::to_owned);
+        let config = Config::parse("", Path::new("x"), &overrides).unwrap();
+        assert_eq!(config.checkpoint.checkpoint_dir, None);
+        assert_eq!(config.checkpoint.init_from.as_deref(), Some("#1"));
+        let said = refusal("", &["stages.steps=[1, 2", "game.adversary=#true"]);
+        assert!(said.contains("expected list of five"), "{said}");
+        assert!(said.contains("expected true or false"), "{said}");
+    }
+
+    #[test]
+    fn a_tilde_is_the_home_folder_in_every_key_that_holds_a_path() {
+        for key in [
+            "run.output_dir",
+            "problems.dir",
+            "model.prompts",
+            "generator.prompts",
+            "model.tokenizer",
+            "model.path",
+            "checkpoint.checkpoint_dir",
+            "checkpoint.resume_from",
+            "checkpoint.init_from",
+        ] {
+            let (section, name) = key.split_once('.').unwrap();
+            let text = format!("{section}: {{{name}: ~/x}}");
+            let overrides = [format!("{key}=~/x")];
+            for config in [
+                Config::parse(&text, Path::new("x"), &[]),
+                Config::parse("", Path::new("x"), &overrides),
+            ] {
+                let json = config.unwrap().to_json();
+                let value = json[section][name].as_str().unwrap();
+                assert!(
+                    value.starts_with('/') && value.ends_with("/x"),
+                    "{key}: {value}"
+                );
+            }
+        }
+        let said = refusal("run: {output_dir: ~bob/x}", &[]);
+        assert!(
+            said.contains("run.yaml:1: run.output_dir: ~bob/x: only ~ itself"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_port_alone_is_an_address() {
+        let config = Config::parse("monitor: {serve: 7878}", Path::new("x"), &[]).unwrap();
+        assert_eq!(config.monitor.serve.as_deref(), Some("7878"));
     }
 
     #[test]

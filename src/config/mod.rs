@@ -10,12 +10,14 @@
 
 mod conflict;
 mod error;
+mod home;
 mod key;
 mod load;
 mod nearest;
 mod sections;
 
 pub use error::{ConfigError, Finding, Origin, Reason};
+pub use home::{HomeError, expand_home};
 pub use key::{Key, Setting};
 pub use sections::{
     Algorithm, Backend, Checkpoint, CheckpointKind, Config, Denominator, Dtype, Estimator,

@@ -15,6 +15,7 @@ use super::fused::FusedError;
 use super::kv_cache::KvCache;
 use super::sampling::{Filters, draw, sample};
 use super::transformer::Transformer;
+use crate::interrupt;
 use crate::rng::DrawKey;
 
 /// A stretch of sampled tokens.
@@ -104,6 +105,9 @@ pub enum DecodeError {
     /// The cache ran out of blocks.
     #[error("the key-value cache has no free block; this is a bug in its accounting")]
     NoRoom,
+    /// It was asked to stop where that costs nothing but the work.
+    #[error("interrupted")]
+    Interrupted,
     /// The model cannot be packed.
     #[error(transparent)]
     Fused(#[from] FusedError),
@@ -250,6 +254,9 @@ fn decode_batch(
     }
     let (mut state, mut logits) = Batch::prefill(model, &rows);
     loop {
+        if interrupt::requested() {
+            return Err(DecodeError::Interrupted);
+        }
         let uniforms: Vec<f64> = rows
             .iter()
             .map(|row| row.request.key.uniform(row.sampled_tokens))

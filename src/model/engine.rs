@@ -18,6 +18,7 @@ use super::fused::FusedModel;
 use super::pretrained::available_memory;
 use super::rope::Rope;
 use super::sampling::draw;
+use crate::interrupt;
 
 /// Tokens of prompts in one pass.
 const PREFILL_TOKENS: usize = 512;
@@ -261,6 +262,9 @@ impl Engine {
         let mut running: Vec<Row> = Vec::new();
         let mut counts = EngineCounts::default();
         while !(waiting.is_empty() && running.is_empty()) {
+            if interrupt::requested() {
+                return Err(DecodeError::Interrupted);
+            }
             self.admit(&mut waiting, &mut running, batch_size, &mut counts);
             let ready = self.pass(&mut running, &mut counts)?;
             let Some((rows, logits)) = ready else {

@@ -20,7 +20,7 @@ use super::prometheus;
 use super::status::{Shared, Status};
 use crate::checkpoint::report::{Listing, Listings, Progress};
 use crate::checkpoint::{
-    CheckpointError, LATEST, Store, check_request, is_requested, request_save,
+    CheckpointError, LATEST, Store, check_request, is_requested, link_target, request_save,
 };
 
 /// What a request may carry in its body, in bytes; nothing here needs one.
@@ -187,7 +187,7 @@ impl Desk {
         };
         let deadline = Instant::now() + wait;
         loop {
-            let said = json!({"checkpoint": name, "path": path});
+            let said = json!({"checkpoint": name, "path": path.to_string_lossy()});
             // The directory has its name only once it is durable.
             if path.join(crate::checkpoint::MANIFEST).is_file() {
                 return json_answer(StatusCode::CREATED, &said);
@@ -255,8 +255,7 @@ impl Desk {
 
 /// The name that `latest` stands for.
 fn newest(checkpoints: &Path) -> Option<String> {
-    let target = std::fs::read_link(checkpoints.join(LATEST)).ok()?;
-    Some(target.file_name()?.to_string_lossy().into_owned())
+    link_target(checkpoints, LATEST)
 }
 
 fn listing(status: &Status) -> Result<Listing, CheckpointError> {

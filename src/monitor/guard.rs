@@ -47,10 +47,18 @@ pub(super) struct Place {
     pub(super) ip: IpAddr,
     /// The host as the user gave it.
     pub(super) name: String,
+    /// What the machine calls itself; empty where it does not say.
+    pub(super) machine: String,
+}
+
+/// What the machine calls itself.
+pub(super) fn machine_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 impl Place {
-    /// Whether `Host` names this server. No name that another could own is taken, but the one the user gave.
+    /// Whether `Host` names this server. No name that another could own is taken, but those that the user and the machine gave.
     fn is_called(&self, host: &str) -> bool {
         let name = without_port(host);
         let bare = name
@@ -64,7 +72,12 @@ impl Place {
             Err(_) if name.eq_ignore_ascii_case("localhost") => {
                 self.ip.is_loopback() || self.ip.is_unspecified()
             }
-            Err(_) => name.eq_ignore_ascii_case(&self.name),
+            Err(_) => {
+                // A proxy, or another container, asks for the machine by its name, which no site can take.
+                let own = !self.ip.is_loopback() && !self.machine.is_empty();
+                name.eq_ignore_ascii_case(&self.name)
+                    || (own && name.eq_ignore_ascii_case(&self.machine))
+            }
         }
     }
 }
@@ -85,6 +98,7 @@ mod tests {
         let place = Place {
             ip: ip.parse().unwrap(),
             name: "trainer.lan".into(),
+            machine: "node-7".into(),
         };
         let mut map = HeaderMap::new();
         for (name, value) in headers {
@@ -112,6 +126,10 @@ mod tests {
             ("0.0.0.0", "localhost:7878", true),
             ("0.0.0.0", "trainer.lan:7878", true),
             ("0.0.0.0", "evil.example:7878", false),
+            ("0.0.0.0", "node-7:7878", true),
+            ("192.168.1.5", "NODE-7", true),
+            ("0.0.0.0", "node-7.evil.example:7878", false),
+            ("127.0.0.1", "node-7:7878", false),
             ("192.168.1.5", "localhost:7878", false),
         ] {
             for method in ["GET", "POST"] {

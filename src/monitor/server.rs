@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::answers::Desk;
-use super::guard::{Place, without_port};
+use super::guard::{Place, machine_name, without_port};
 use super::status::{Shared, Watch};
 
 /// Requests that are answered at a time; the next ones wait.
@@ -100,6 +100,7 @@ impl Server {
         let place = Place {
             ip: address.ip(),
             name: without_port(&given).to_owned(),
+            machine: machine_name(),
         };
         let desk = Arc::new(Desk::new(shared.clone(), place, interrupted));
         let (stop, stopped) = oneshot::channel();

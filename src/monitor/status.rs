@@ -21,6 +21,7 @@ pub struct Status {
     /// Its name.
     pub run: String,
     /// Its directory; none while it is being prepared.
+    #[serde(serialize_with = "as_text")]
     pub directory: Option<PathBuf>,
     /// What it is doing.
     pub phase: String,
@@ -51,6 +52,13 @@ pub struct Status {
     /// Of those that were given up, why.
     #[serde(skip)]
     pub(super) failed: BTreeMap<String, String>,
+}
+
+/// A path as JSON has it: what is no text in it is replaced.
+fn as_text<S: serde::Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+    path.as_ref()
+        .map(|path| path.to_string_lossy())
+        .serialize(to)
 }
 
 /// A [`Status`] that two threads share. Each holds it only to copy.

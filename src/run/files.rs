@@ -30,6 +30,7 @@ pub struct RunFiles {
     metrics: JsonlLog,
     timings: JsonlLog,
     samples: JsonlLog,
+    holes: Vec<String>,
 }
 
 impl RunFiles {
@@ -46,7 +47,8 @@ impl RunFiles {
             }
             None => JsonlLog::open(&dir.join(name), None),
         };
-        let files = Self {
+        let mut files = Self {
+            holes: Vec::new(),
             metrics: log("metrics.jsonl", |kept| kept.metrics)?,
             timings: log("timings.jsonl", |kept| kept.timings)?,
             samples: log("samples.jsonl", |kept| kept.samples)?,
@@ -58,7 +60,33 @@ impl RunFiles {
             dir: dir.to_owned(),
         };
         files.write_json("config.json", &config.to_json())?;
+        if let Some((parent, kept)) = parent {
+            files.find_holes(parent, kept);
+        }
         Ok(files)
+    }
+
+    /// What the logs of the run before have lost since the checkpoint was made.
+    fn find_holes(&mut self, parent: &Path, kept: LogLines) {
+        let found = self.lines();
+        let logs = [
+            ("metrics.jsonl", found.metrics, kept.metrics),
+            ("timings.jsonl", found.timings, kept.timings),
+            ("samples.jsonl", found.samples, kept.samples),
+        ];
+        let short = logs.iter().filter(|(_, found, kept)| found < kept);
+        self.holes.extend(short.map(|(name, found, kept)| {
+            format!(
+                "{} has {found} of the {kept} lines it had when the checkpoint was made: those between are missing from \
+                 this run's log too",
+                parent.join(name).display()
+            )
+        }));
+    }
+
+    /// What the logs that this run's begin with have lost.
+    pub fn holes(&self) -> &[String] {
+        &self.holes
     }
 
     /// The run's directory.
@@ -113,5 +141,46 @@ impl RunFiles {
     /// One rollout kept for reading.
     pub fn sample(&mut self, record: &impl Serialize) -> Result<(), TrainError> {
         Ok(self.samples.append(record)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_the_run_before_has_lost_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let [parent, child] = ["parent", "child"].map(|name| dir.path().join(name));
+        let kept = LogLines {
+            metrics: 3,
+            timings: 1,
+            samples: 0,
+        };
+        for (metrics, timings, lost) in [
+            ("{}\n{}\n{}\n{}\n", "{}\n", &[][..]),
+            ("{}\n{}\n{", "{}\n", &["metrics.jsonl has 2 of the 3 lines"]),
+            (
+                "",
+                "",
+                &[
+                    "metrics.jsonl has 0 of the 3",
+                    "timings.jsonl has 0 of the 1",
+                ],
+            ),
+        ] {
+            for dir in [&parent, &child] {
+                let _ = std::fs::remove_dir_all(dir);
+                std::fs::create_dir(dir).unwrap();
+            }
+            std::fs::write(parent.join("metrics.jsonl"), metrics).unwrap();
+            std::fs::write(parent.join("timings.jsonl"), timings).unwrap();
+            let config = Config::default();
+            let files = RunFiles::open(&child, &config, Some((&parent, kept))).unwrap();
+            assert_eq!(files.holes().len(), lost.len(), "{:?}", files.holes());
+            for (hole, part) in files.holes().iter().zip(lost) {
+                assert!(hole.contains(part), "{hole}");
+            }
+        }
     }
 }

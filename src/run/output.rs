@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 
 use crate::error::TrainError;
 use crate::evaluation::Summary;
+use crate::interrupt;
 use crate::metrics::{LogError, TimingReport};
 use crate::phases::{StepOutcome, Watch};
 
@@ -49,6 +50,20 @@ impl<'o> Output<'o> {
             marked: Instant::now(),
             marks: Vec::new(),
         }
+    }
+
+    /// Does what may stop at any moment, because nothing of it is kept until it is done. Where it stops, that is told as
+    /// the interrupt it was.
+    pub(super) fn watched<R, E: Into<TrainError>>(
+        &self,
+        work: impl FnOnce() -> Result<R, E>,
+    ) -> Result<R, TrainError> {
+        watched(&self.interrupted, work)
+    }
+
+    /// The flag that signals set.
+    pub(super) fn interrupted(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.interrupted)
     }
 
     /// Forgets the time that no step took.
@@ -103,6 +118,17 @@ impl<'o> Output<'o> {
             *report.seconds.entry((*part).to_owned()).or_default() += time.as_secs_f64();
         }
         self.files.timings(&report)
+    }
+}
+
+/// As [`Output::watched`], for work that writes to the output itself.
+pub(super) fn watched<R, E: Into<TrainError>>(
+    flag: &Arc<AtomicBool>,
+    work: impl FnOnce() -> Result<R, E>,
+) -> Result<R, TrainError> {
+    match interrupt::watching(flag, work) {
+        (Err(_), true) => Err(TrainError::Interrupted),
+        (result, _) => result.map_err(Into::into),
     }
 }
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 use crate::checkpoint::{
-    CHECKPOINTS, Checkpoint, CheckpointKind, DISCRIMINATOR, GENERATOR, with_players,
+    ANCHOR_COPY, CHECKPOINTS, Checkpoint, CheckpointError, CheckpointKind, DISCRIMINATOR,
+    GENERATOR, Store, with_players,
 };
 use crate::config::Config;
 use crate::error::TrainError;
-use crate::phases::{CheckpointRef, Phase, TrainerState};
+use crate::phases::{CheckpointRef, TrainerState};
 
 use super::saving::ANCHOR;
 
@@ -71,22 +72,23 @@ pub(super) fn check_resumable(config: &Config, checkpoint: &Checkpoint) -> Resul
     })
 }
 
-/// The state of a checkpoint; a finished run goes on where this configuration plans more.
+/// The state of a checkpoint, which goes on with what this configuration plans and was not played.
 pub(super) fn resumed_state(
     config: &Config,
     checkpoint: &Checkpoint,
 ) -> Result<TrainerState, TrainError> {
     let mut state: TrainerState = checkpoint.trainer_state()?;
-    if state.phase == Phase::Done
-        && let Some((stage, steps)) = config.planned_stages().last()
-        && steps > state.phase_step
-    {
-        state.phase = Phase::Game(stage);
+    let file = checkpoint.path().join("training_config.json");
+    let saved = checkpoint.training_config()?.to_string();
+    // One that does not read under this version plans nothing.
+    if let Ok(was) = Config::parse(&saved, &file, &[]) {
+        state.infer_played(&was);
     }
+    state.plan_again(config);
     Ok(state)
 }
 
-/// The checkpoint with the warm models that the KL term holds players near: where it was written, else beside `checkpoint`.
+/// The checkpoint with the warm models that the KL term holds players near: beside `checkpoint`, else where it was written.
 pub(super) fn reference_checkpoint(
     checkpoint: &Checkpoint,
     state: &TrainerState,
@@ -95,13 +97,13 @@ pub(super) fn reference_checkpoint(
         // The state right after warm-up is its own anchor.
         None => checkpoint.clone(),
         Some(reference) => {
-            let places = std::iter::once(reference.path.clone()).chain(anchors(checkpoint));
+            let places = anchors(checkpoint).chain([reference.path.clone()]);
             let matching = places.filter_map(|path| Checkpoint::open(&path).ok());
             let mut matching = matching.filter(|found| found.manifest_hash() == reference.manifest);
-            match matching.next() {
-                Some(found) => found,
-                None => Checkpoint::open(&reference.path)?,
-            }
+            matching.next().ok_or_else(|| TrainError::NoAnchor {
+                checkpoint: checkpoint.path().display().to_string(),
+                anchor: reference.path.display().to_string(),
+            })?
         }
     };
     let at = CheckpointRef {
@@ -111,19 +113,36 @@ pub(super) fn reference_checkpoint(
     Ok((found, at))
 }
 
-/// Where `stage_0` may lie in the run of a checkpoint and in those it was resumed from, as far as they are in one place.
+/// Gives a resumed run its own copy of what its game is anchored to, unless its own warm-up makes that. Where it cannot
+/// be written, the run depends on the one it came from, and says so.
+pub(super) fn keep_anchor(store: &Store, state: &mut TrainerState) -> Result<(), TrainError> {
+    let Some(reference) = &mut state.reference else {
+        return Ok(());
+    };
+    let anchor = Checkpoint::open(&reference.path)?;
+    reference.path = store
+        .keep_anchor(&anchor)
+        .map_err(CheckpointError::from)?
+        .path;
+    Ok(())
+}
+
+/// Where the anchor may lie in the run of a checkpoint, in those it was resumed from, and right beside the checkpoint, as
+/// far as they are in one place.
 fn anchors(checkpoint: &Checkpoint) -> impl Iterator<Item = PathBuf> {
     let outputs = checkpoint.path().ancestors().nth(4).map(Path::to_owned);
     let mut run = checkpoint.path().ancestors().nth(2).map(Path::to_owned);
+    let beside = checkpoint.path().parent().map(|dir| dir.join(ANCHOR));
     let mut parent = checkpoint.manifest().parent.clone();
     let [generators, discriminators] =
         [GENERATOR, DISCRIMINATOR].map(|role| checkpoint.players_of(role).len());
     let names = [
-        ANCHOR.to_owned(),
-        with_players(ANCHOR, generators, discriminators),
+        Path::new(CHECKPOINTS).join(ANCHOR),
+        Path::new(CHECKPOINTS).join(with_players(ANCHOR, generators, discriminators)),
+        ANCHOR_COPY.into(),
     ];
     let places = std::iter::from_fn(move || {
-        let all = run.take()?.join(CHECKPOINTS);
+        let all = run.take()?;
         if let Some(from) = parent.take() {
             let dir = outputs.as_ref()?.join(&from.run);
             let checkpoint = Checkpoint::open(&dir.join(CHECKPOINTS).join(&from.name));
@@ -132,5 +151,6 @@ fn anchors(checkpoint: &Checkpoint) -> impl Iterator<Item = PathBuf> {
         }
         Some(all)
     });
-    places.flat_map(move |all| names.clone().map(|name| all.join(name)))
+    let places = places.flat_map(move |all| names.clone().map(|name| all.join(name)));
+    places.chain(beside)
 }

@@ -409,7 +409,14 @@ impl Saving {
         then: &str,
     ) -> Result<(), TrainError> {
         match &round.result {
-            Ok(_) => Self::log_times(parts, &[("save_copy", round.elapsed)]),
+            Ok(done) => {
+                for skipped in &done.skipped {
+                    let (path, reason) = (skipped.path.display(), &skipped.reason);
+                    let note = format!("{path} is left out of the copies: {reason}");
+                    parts.output.observer.note(&note);
+                }
+                Self::log_times(parts, &[("save_copy", round.elapsed)])
+            }
             Err(error) => {
                 parts
                     .output

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use gauntlet_sandbox::Sandbox;
@@ -22,15 +22,14 @@ use crate::phases::{
 };
 use crate::players::{Pair, game_options, model_config};
 use crate::rng::DrawKey;
-use crate::stage::Stage;
 
 use super::base::{Base, PlayerInit, slow_dtype};
 use super::create::{new_players, resumed_players};
 use super::files::{RunFiles, logs_of};
 use super::observer::{Begun, Observer};
 use super::open::{device, limits, open_encoder, open_source};
-use super::output::Output;
-use super::resume::{check_resumable, resumed_state};
+use super::output::{Output, watched};
+use super::resume::{check_resumable, keep_anchor, resumed_state};
 use super::saving::{Parts, Saving};
 
 /// How a run ended.
@@ -123,6 +122,10 @@ impl<'o> Session<'o> {
         let validation =
             source.validation(executor.sandbox(), config.problems.validation_problems)?;
         let report = source.report(executor.sandbox(), config.problems.report_problems)?;
+        // There is nothing yet that would have to be saved.
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(TrainError::Interrupted);
+        }
 
         let (mut mistakes, mut own_chains) = (MistakeBook::default(), Vec::new());
         let (init, tags) = (PlayerInit { device, base }, config.run.tags.clone());
@@ -144,6 +147,11 @@ impl<'o> Session<'o> {
         };
         let dir = Runs::new(&config.run.output_dir).start(&config.run.name, SystemTime::now())?;
         let store = Store::create_on(storage, &dir)?;
+        if let Err(error) = keep_anchor(&store, &mut state) {
+            observer.note(&format!(
+                "this run goes on only as long as the one it came from is there: {error}"
+            ));
+        }
         let copies = config.checkpoint.checkpoint_dir.as_ref();
         let copies = copies
             .map(|to| Mirror::start(&dir, to.as_ref()))
@@ -156,6 +164,9 @@ impl<'o> Session<'o> {
                 .as_deref()
                 .map(|parent| (parent, state.progress.logs)),
         )?;
+        for hole in files.holes() {
+            observer.note(hole);
+        }
         let saving = Saving::new(
             store,
             copies,
@@ -305,7 +316,9 @@ impl<'o> Session<'o> {
                 return Err(TrainError::Interrupted);
             }
             self.output.restart_clock();
-            if !phase.prepare(&self.setup, &mut self.learner, &mut self.output)? {
+            let flag = self.output.interrupted();
+            let (setup, learner) = (&self.setup, &mut self.learner);
+            if !watched(&flag, || phase.prepare(setup, learner, &mut self.output))? {
                 return Err(TrainError::Interrupted);
             }
             self.step(phase)?;
@@ -358,7 +371,8 @@ impl<'o> Session<'o> {
         }
         let (step, stage) = (state.step, state.phase.stage_id());
         let is_stopped = || false;
-        let quick = self.harness(&is_stopped).quick(&self.learner.roster)?;
+        let (harness, roster) = (self.harness(&is_stopped), &self.learner.roster);
+        let quick = self.output.watched(|| harness.quick(roster))?;
         // Not under `evaluation`, whose figures are of whole pools.
         self.output.metrics(&json!({
             "step": step, "stage": stage, "validation": quick.figures, "passed": quick.passed,
@@ -411,7 +425,8 @@ impl<'o> Session<'o> {
             },
             None => {
                 let learner = &self.learner;
-                let row = harness.measure(&learner.roster, label, step, &learner.means)?;
+                let measure = || harness.measure(&learner.roster, label, step, &learner.means);
+                let row = self.output.watched(measure)?;
                 StageRow {
                     seconds: self.output.begun.elapsed().as_secs_f64(),
                     ..row
@@ -445,13 +460,6 @@ impl<'o> Session<'o> {
 
     /// What comes after the present phase: evaluation, the next phase, the checkpoint of what is finished.
     fn next_phase(&mut self) -> Result<(), TrainError> {
-        let after = |stage: Option<Stage>, config: &Config| {
-            let next = config
-                .planned_stages()
-                .map(|(s, _)| s)
-                .find(|s| stage.is_none_or(|done| *s > done));
-            next.map_or(Phase::Done, Phase::Game)
-        };
         match self.learner.state.phase {
             Phase::GeneratorWarmup => self.enter(Phase::DiscriminatorWarmup),
             Phase::DiscriminatorWarmup if self.setup.config.self_training.all_steps() > 0 => {
@@ -468,15 +476,12 @@ impl<'o> Session<'o> {
                 self.learner.own_chains.clear();
                 let options = game_options(&self.setup.config);
                 self.learner.roster.enter_game(options, None);
-                self.enter(after(None, &self.setup.config));
+                self.learner.state.enter_due(&self.setup.config);
                 self.save_with(|saving, parts| saving.save_stage(parts, 0, better))?;
             }
             Phase::Game(stage) => {
                 let better = self.evaluate(&format!("{} {}", stage.number(), stage.name()))?;
-                match after(Some(stage), &self.setup.config) {
-                    Phase::Done => self.learner.state.phase = Phase::Done,
-                    next => self.enter(next),
-                }
+                self.learner.state.finish_stage(&self.setup.config);
                 let number = stage.number();
                 self.save_with(|saving, parts| saving.save_stage(parts, number, better))?;
             }
@@ -498,7 +503,8 @@ impl<'o> Session<'o> {
             let first = own_step(best.generator, 0) * self.setup.config.warmup.batch_size as u64;
             let is_stopped = || false;
             let (harness, roster) = (self.harness(&is_stopped), &self.learner.roster);
-            let rows = final_eval(&harness, roster, best, &self.setup.source, first)?;
+            let measure = || final_eval(&harness, roster, best, &self.setup.source, first);
+            let rows = self.output.watched(measure)?;
             let step = self.learner.state.step;
             let line = json!({"step": step, "after": "everything", "closing": rows});
             self.output.metrics(&line)?;

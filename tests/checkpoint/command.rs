@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 
 use gauntlet::checkpoint::{Runs, Store};
@@ -399,11 +399,122 @@ fn du_counts_every_byte_once() {
 #[test]
 fn a_run_that_never_answers_is_told_of() {
     let dir = folder();
+    let run = dir.path().join("outputs/tiny/20251122_095803");
+    let requests = || fs::read_dir(run.join("requests")).map_or(0, Iterator::count);
+    // Nobody would ever answer: nothing is promised, and nothing is left behind.
+    for wait in ["0", "600"] {
+        let over = checkpoints(dir.path(), &["save", "now", "--wait", wait]);
+        assert_eq!(over.status.code(), Some(2));
+        let told = String::from_utf8_lossy(&over.stderr).into_owned();
+        assert!(
+            told.contains("is not training") && requests() == 0,
+            "{told}"
+        );
+    }
+    let training = Store::create(&run).unwrap();
     let late = checkpoints(dir.path(), &["save", "now", "--wait", "1"]);
-    assert_eq!(late.status.code(), Some(1));
+    assert_eq!((late.status.code(), requests()), (Some(1), 1));
     assert!(String::from_utf8_lossy(&late.stderr).contains("has not seen the request"));
     let odd = checkpoints(dir.path(), &["save", "../x"]);
     assert_eq!(odd.status.code(), Some(2));
     let taken = checkpoints(dir.path(), &["save", "final"]);
     assert_eq!(taken.status.code(), Some(2));
+    // It ends while somebody waits.
+    let waiting = std::thread::spawn({
+        let dir = dir.path().to_owned();
+        move || checkpoints(&dir, &["save", "later", "--wait", "600"])
+    });
+    while requests() < 2 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(training);
+    let ended = waiting.join().unwrap();
+    assert_eq!((ended.status.code(), requests()), (Some(1), 1));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("has ended without saving later"));
+}
+
+#[test]
+fn what_nobody_reads_ends_quietly_and_a_full_disk_is_told() {
+    let dir = folder();
+    let commands: [&[&str]; 8] = [
+        &["list"],
+        &["list", "--json"],
+        &["inspect", "final"],
+        &["verify", "final", "--json"],
+        &["compare", "stage_0", "final"],
+        &["du"],
+        &["plot", "--to", "chart.svg"],
+        &["--completions", "bash"],
+    ];
+    for args in commands {
+        let run = |stdout: Stdio| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_checkpoints"));
+            command.args(args).current_dir(dir.path()).stdout(stdout);
+            let output = command.stderr(Stdio::piped()).output().unwrap();
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert!(!told.contains("panicked"), "{args:?}: {told}");
+            (output.status.code(), told)
+        };
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(run(writer.into()).0, Some(0), "{args:?}");
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let (code, told) = run(full.into());
+        assert_eq!(code, Some(1), "{args:?}");
+        assert!(
+            told.contains("cannot write to standard output"),
+            "{args:?}: {told}"
+        );
+    }
+}
+
+#[test]
+fn a_look_up_by_name_says_what_it_took_and_why() {
+    let dir = folder();
+    let output = checkpoints(dir.path(), &["inspect", "best", "--info-only"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        told.contains("checkpoints/stage_0 (best of the newest run)"),
+        "{told}"
+    );
+    let missing = checkpoints(dir.path(), &["inspect", "stage_4"]);
+    let told = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(told.contains("best (stage_0), latest (final)"), "{told}");
+}
+
+#[test]
+fn paths_that_are_no_text_are_named_and_printed() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = folder();
+    let odd = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    fs::create_dir(&odd).unwrap();
+    fs::rename(folder.path().join("outputs"), odd.join("outputs")).unwrap();
+    let final_there = odd.join("outputs/tiny/20251122_095803/checkpoints/final");
+    for args in [
+        &["list", "--json", "--outputs"][..],
+        &["du", "--json", "--outputs"],
+        &["inspect", "final", "--json", "--outputs"],
+        &["prune", "--keep-last", "1", "--json", "--outputs"],
+        &["backup", "there", "--json", "--outputs"],
+        &["list", "--all", "--outputs"],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_checkpoints"));
+        command
+            .args(args)
+            .arg(odd.join("outputs"))
+            .current_dir(folder.path());
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        // One checkpoint of the folder is broken, which a backup tells by its exit code.
+        let code = if args[0] == "backup" { 1 } else { 0 };
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {told}");
+        assert!(String::from_utf8(output.stdout).is_ok(), "{args:?}");
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_checkpoints"));
+    let output = command.arg("verify").arg(&final_there).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

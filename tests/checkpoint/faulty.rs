@@ -35,6 +35,8 @@ pub(super) enum Change {
     Linked {
         link: PathBuf,
         before: Option<PathBuf>,
+        /// Of a file that stands for a link, what was in it.
+        content: Option<Vec<u8>>,
     },
 }
 
@@ -44,6 +46,8 @@ pub(super) struct State {
     pub(super) at: Option<(usize, Fault)>,
     crashed: bool,
     pub(super) free: Option<u64>,
+    /// Whether the file system has no symbolic links.
+    pub(super) linkless: bool,
     dirty: Vec<PathBuf>,
     pub(super) pending: Vec<(PathBuf, Change)>,
 }
@@ -91,10 +95,16 @@ impl State {
                 Change::Created(path) if path.is_dir() => fs::remove_dir_all(path).unwrap(),
                 Change::Created(path) => drop(fs::remove_file(path)),
                 Change::Renamed { from, to } => fs::rename(to, from).unwrap(),
-                Change::Linked { link, before } => {
+                Change::Linked {
+                    link,
+                    before,
+                    content,
+                } => {
                     fs::remove_file(&link).unwrap();
                     if let Some(before) = before {
                         std::os::unix::fs::symlink(before, link).unwrap();
+                    } else if let Some(content) = content {
+                        fs::write(link, content).unwrap();
                     }
                 }
             }
@@ -257,6 +267,7 @@ impl Storage for Faulty {
     fn replace_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.tick()?;
         let before = fs::read_link(to).ok();
+        let content = before.is_none().then(|| fs::read(to).ok()).flatten();
         LocalStorage.replace_link(from, to)?;
         state
             .pending
@@ -266,6 +277,7 @@ impl Storage for Faulty {
             Change::Linked {
                 link: to.into(),
                 before,
+                content,
             },
         );
         Ok(())
@@ -273,6 +285,10 @@ impl Storage for Faulty {
 
     fn symlink(&self, target: &Path, link: &Path) -> io::Result<()> {
         let mut state = self.tick()?;
+        if state.linkless {
+            // As exFAT and some shares say it: EPERM.
+            return Err(io::Error::from_raw_os_error(1));
+        }
         LocalStorage.symlink(target, link)?;
         state.change(link.parent(), Change::Created(link.into()));
         Ok(())

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use gauntlet::checkpoint::Runs;
+use gauntlet::checkpoint::{Runs, Store};
 
 use super::command::crowded;
 
@@ -45,6 +45,11 @@ fn every_command_of_the_guide_does_what_it_says() {
     let commands = commands(&page, "sh");
     assert!(commands.len() > 15, "{commands:?}");
     for line in commands {
+        // Only a run that trains is asked for a checkpoint.
+        let training = line.starts_with("checkpoints save").then(|| {
+            let newest = Runs::new(&outputs).newest().unwrap();
+            Store::create(&newest.unwrap()).unwrap()
+        });
         let mut words = line.split(' ');
         let mut command = match words.next() {
             Some("checkpoints") => Command::new(env!("CARGO_BIN_EXE_checkpoints")),
@@ -63,5 +68,6 @@ fn every_command_of_the_guide_does_what_it_says() {
             .unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{line}: {stderr}");
+        drop(training);
     }
 }

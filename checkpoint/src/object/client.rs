@@ -168,11 +168,22 @@ fn with_root_cause(error: &Error) -> String {
     while let Some(deeper) = innermost.and_then(std::error::Error::source) {
         innermost = Some(deeper);
     }
-    match innermost.map(ToString::to_string) {
+    let text = match innermost.map(ToString::to_string) {
         Some(root) if !text.contains(&root) => format!("{text}: {root}"),
         _ => text,
+    };
+    // Where the environment names no credentials, the machine is asked whether it is one of the cloud's.
+    match METADATA.iter().any(|host| text.contains(host)) {
+        true => format!(
+            "no credentials: set those that docs/checkpoints.md names, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; \
+             this machine has none of its own ({text})"
+        ),
+        false => text,
     }
 }
+
+/// Where the machines of a cloud learn their credentials.
+const METADATA: [&str; 2] = ["169.254.169.254", "metadata.google.internal"];
 
 #[cfg(test)]
 mod tests {

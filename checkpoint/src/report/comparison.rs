@@ -30,6 +30,7 @@ pub struct Comparison {
 #[derive(Debug, Serialize)]
 pub struct Compared {
     /// Its directory.
+    #[serde(serialize_with = "crate::as_text::path")]
     pub path: PathBuf,
     /// `<run>/<name>`, short enough for a column.
     pub label: String,
@@ -184,8 +185,8 @@ fn samples_of(checkpoint: &Checkpoint) -> BTreeMap<String, Sample> {
     let Some(Ok(file)) = log.ok().flatten().map(std::fs::File::open) else {
         return newest;
     };
-    for line in BufReader::new(file).lines().map_while(Result::ok) {
-        let Ok(json) = serde_json::from_str::<Json>(&line) else {
+    for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
+        let Ok(json) = serde_json::from_slice::<Json>(&line) else {
             continue;
         };
         let (Some(step), Some(problem)) = (json["step"].as_u64(), json["problem"].as_str()) else {

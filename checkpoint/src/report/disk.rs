@@ -25,6 +25,7 @@ pub struct DiskUsage {
 #[derive(Debug, Serialize)]
 pub struct RunUsage {
     /// The run's directory.
+    #[serde(serialize_with = "crate::as_text::path")]
     pub run: PathBuf,
     /// Number of checkpoints, broken ones included.
     pub checkpoints: usize,

@@ -15,6 +15,7 @@ use crate::{Checkpoint, CheckpointError, PlayerFile, TensorInfo};
 #[derive(Debug, Serialize)]
 pub struct Inspection {
     /// Its directory.
+    #[serde(serialize_with = "crate::as_text::path")]
     pub path: PathBuf,
     /// Its name.
     pub name: String,
@@ -228,6 +229,7 @@ impl fmt::Display for PlayerReport {
 #[derive(Debug, Serialize)]
 pub struct Verification {
     /// The checkpoint's directory.
+    #[serde(serialize_with = "crate::as_text::path")]
     pub path: PathBuf,
     /// Number of files the manifest lists.
     pub files: usize,

@@ -21,11 +21,15 @@ pub struct Listings(pub Vec<Listing>);
 #[derive(Debug, Serialize)]
 pub struct Listing {
     /// The run's directory.
+    #[serde(serialize_with = "crate::as_text::path")]
     pub run: PathBuf,
     /// Its checkpoints.
     pub checkpoints: Vec<ListingRow>,
     /// The best checkpoint where it is one of a run that this one was resumed from.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "crate::as_text::option"
+    )]
     pub best_before: Option<PathBuf>,
 }
 

@@ -22,6 +22,7 @@ pub struct Progress {
 #[derive(Debug, Serialize)]
 pub struct RunProgress {
     /// Its directory.
+    #[serde(serialize_with = "crate::as_text::path")]
     pub run: PathBuf,
     /// `<run name>/<timestamp>`.
     pub label: String,
@@ -114,13 +115,14 @@ impl RunProgress {
         let log = run.join("metrics.jsonl");
         let log = local_log(&log)?.unwrap_or(log);
         let lines = match File::open(&log) {
-            Ok(file) => Some(BufReader::new(file).lines()),
+            Ok(file) => Some(BufReader::new(file).split(b'\n')),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(CheckpointError::io("open", &log)(error)),
         };
+        // Lines of bytes: one that is no text is passed over as well.
         for line in lines.into_iter().flatten() {
             let line = line.map_err(CheckpointError::io("read", &log))?;
-            let Ok(json) = serde_json::from_str::<Json>(&line) else {
+            let Ok(json) = serde_json::from_slice::<Json>(&line) else {
                 continue;
             };
             let Some(step) = json["step"].as_u64() else {

@@ -1,12 +1,13 @@
 //! The command line of `checkpoints`.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
-use gauntlet::checkpoint::{Checkpoint, DISCRIMINATOR, GENERATOR, Runs};
-use gauntlet::cli::UsageError;
+use gauntlet::checkpoint::{Checkpoint, DISCRIMINATOR, Found, GENERATOR, Runs, Within};
+use gauntlet::cli::{UsageError, path_parser, say};
 use gauntlet::model::pretrained::gguf_write::GgufType;
 
 /// Shows, compares, checks, copies and deletes what training saved.
@@ -37,7 +38,7 @@ pub enum Command {
     Inspect {
         /// A name (best, latest, final, stage_3, ..), step:N, or a path
         #[arg(default_value = "latest")]
-        checkpoint: String,
+        checkpoint: OsString,
         #[command(flatten)]
         place: Place,
         #[command(flatten)]
@@ -47,7 +48,7 @@ pub enum Command {
         info_only: bool,
         /// Show the settings in which another checkpoint differs
         #[arg(long, value_name = "CHECKPOINT")]
-        against: Option<String>,
+        against: Option<OsString>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -56,7 +57,7 @@ pub enum Command {
     Verify {
         /// A name (best, latest, final, stage_3, ..), step:N, or a path
         #[arg(default_value = "latest")]
-        checkpoint: String,
+        checkpoint: OsString,
         #[command(flatten)]
         place: Place,
         /// Print JSON
@@ -67,7 +68,7 @@ pub enum Command {
     Compare {
         /// Two or more names, steps or paths; the others are compared with the first
         #[arg(required = true, num_args = 2..)]
-        checkpoints: Vec<String>,
+        checkpoints: Vec<OsString>,
         #[command(flatten)]
         place: Place,
         /// Print JSON
@@ -113,6 +114,7 @@ pub enum Command {
     /// Copy checkpoints and logs to another directory, verified, in the same layout
     Backup {
         /// Directory to copy to
+        #[arg(value_parser = path_parser())]
         to: PathBuf,
         /// Only the checkpoint of this name
         #[arg(long, value_name = "NAME")]
@@ -129,6 +131,7 @@ pub enum Command {
     /// Copy checkpoints and logs back from a backup, verified
     Restore {
         /// Directory that a backup was made to
+        #[arg(value_parser = path_parser())]
         from: PathBuf,
         /// Only the checkpoint of this name
         #[arg(long, value_name = "NAME")]
@@ -137,7 +140,7 @@ pub enum Command {
         #[arg(long, value_name = "RUN")]
         run: Option<PathBuf>,
         /// Directory that holds all runs
-        #[arg(long, value_name = "DIR", default_value = "outputs")]
+        #[arg(long, value_name = "DIR", default_value = "outputs", value_parser = path_parser())]
         outputs: PathBuf,
         /// Print JSON
         #[arg(long)]
@@ -162,7 +165,7 @@ pub enum Command {
         #[arg(long, conflicts_with = "run")]
         all: bool,
         /// File to draw to, .png or .svg; may be given twice [default: progress.png and progress.svg]
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = path_parser())]
         to: Vec<PathBuf>,
         /// Print the series as JSON; draws only what --to names
         #[arg(long)]
@@ -172,11 +175,11 @@ pub enum Command {
     Export {
         /// A name (best, latest, final, stage_3, ..), step:N, or a path
         #[arg(default_value = "best")]
-        checkpoint: String,
+        checkpoint: OsString,
         #[command(flatten)]
         place: Place,
         /// Folder to write; must not exist, or be empty
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", value_parser = path_parser())]
         to: PathBuf,
         /// Which player; of several, the best
         #[arg(long, value_enum, default_value = "generator", conflicts_with_all = ["generator", "discriminator"])]
@@ -279,18 +282,26 @@ impl From<ExportGguf> for GgufType {
 #[derive(clap::Args)]
 pub struct Place {
     /// Directory that holds all runs
-    #[arg(long, value_name = "DIR", default_value = "outputs")]
+    #[arg(long, value_name = "DIR", default_value = "outputs", value_parser = path_parser())]
     pub outputs: PathBuf,
     /// A run's directory, instead of the newest run
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = path_parser())]
     pub run: Option<PathBuf>,
 }
 
 impl Place {
     /// The checkpoint that a reference names.
-    pub fn find(&self, reference: &str) -> Result<Checkpoint> {
-        let found = Runs::new(&self.outputs).find(reference, self.run.as_deref());
-        Ok(found.map_err(UsageError::new)?)
+    pub fn find(&self, reference: &OsStr) -> Result<Checkpoint> {
+        let within = self.run.as_deref().map_or(Within::Any, Within::Run);
+        let found = Runs::new(&self.outputs).look_up(reference, within);
+        let Found { checkpoint, why } = found.map_err(UsageError::new)?;
+        if !reference.as_encoded_bytes().contains(&b'/') {
+            say(format_args!(
+                "taking {} ({why})",
+                checkpoint.path().display()
+            ));
+        }
+        Ok(checkpoint)
     }
 
     /// The run that is meant, or all of them.

@@ -1,6 +1,5 @@
 //! `checkpoints`: shows, compares, checks, draws, copies and deletes what training saved.
 
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -9,9 +8,9 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser};
 use gauntlet::checkpoint::{
     Checkpoint, GENERATOR, PruneOptions, Retention, Runs, Store, Strategy, is_requested, prune,
-    report, request_save, transfer,
+    report, request_save, transfer, withdraw_request,
 };
-use gauntlet::cli::{self, Exit, UsageError};
+use gauntlet::cli::{self, Exit, UsageError, say};
 use gauntlet::run::export::{self, ExportOptions, Form};
 use tch::Kind;
 
@@ -26,13 +25,9 @@ fn main() -> ExitCode {
 
 fn run(args: Cli) -> Result<Exit> {
     if let Some(shell) = args.completions {
-        clap_complete::generate(
-            shell,
-            &mut Cli::command(),
-            "checkpoints",
-            &mut std::io::stdout(),
-        );
-        return Ok(Exit::Done);
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "checkpoints", &mut script);
+        return cli::print(&String::from_utf8_lossy(&script));
     }
     match args.command {
         None => Ok(Exit::Done),
@@ -109,7 +104,7 @@ fn run(args: Cli) -> Result<Exit> {
             let pruning = prune(&Runs::new(&place.outputs), &runs, &options, yes)?;
             show(json, &pruning)?;
             if !pruning.done && !json {
-                eprintln!("nothing was deleted; add --yes to delete");
+                say("nothing was deleted; add --yes to delete");
             }
             Ok(Exit::Done)
         }
@@ -211,12 +206,16 @@ fn export(
         exported.files.extend(export::add_script(checkpoint, to)?);
     }
     for note in exported.notes {
-        eprintln!("{note}");
+        say(note);
     }
-    for file in exported.files {
-        println!("{}", to.join(file).display());
-    }
-    Ok(Exit::Done)
+    let files = exported.files.iter();
+    print_paths(files.map(|file| to.join(file)))
+}
+
+/// Prints paths, one a line.
+fn print_paths(paths: impl Iterator<Item = PathBuf>) -> Result<Exit> {
+    let lines = paths.map(|path| format!("{}\n", path.display()));
+    cli::print(&lines.collect::<String>())
 }
 
 fn list(runs: &[PathBuf], json: bool) -> Result<Exit> {
@@ -263,13 +262,10 @@ fn plot(
     }
     for file in &to {
         progress.draw(file)?;
-        if !json {
-            println!("{}", file.display());
-        }
     }
     match json {
-        true => print(&(serde_json::to_string_pretty(&progress)? + "\n")),
-        false => Ok(Exit::Done),
+        true => cli::print(&(serde_json::to_string_pretty(&progress)? + "\n")),
+        false => print_paths(to.into_iter()),
     }
 }
 
@@ -286,20 +282,36 @@ fn save(place: &Place, name: &str, wait: u64) -> Result<Exit> {
         },
     };
     let store = Store::open(&run).map_err(UsageError::new)?;
+    let is_over = || store.has_writer().is_ok_and(|writer| writer == Some(false));
+    if is_over() {
+        let text = format!(
+            "{} is not training: nothing writes to it, so that nothing would save {name}",
+            run.display()
+        );
+        return Err(UsageError::new(text).into());
+    }
     request_save(&run, name).map_err(UsageError::new)?;
     if wait == 0 {
-        eprintln!("{} will save {name} after its present step", run.display());
+        say(format_args!(
+            "{} will save {name} after its present step",
+            run.display()
+        ));
         return Ok(Exit::Done);
     }
     let deadline = Instant::now() + Duration::from_secs(wait);
     loop {
+        // Asked first: a run that ends may have saved it last of all.
+        let over = is_over();
         if let Ok(saved) = store.load(name) {
-            println!("{}", saved.path().display());
-            return Ok(Exit::Done);
+            return print_paths([saved.path().to_owned()].into_iter());
+        }
+        if over {
+            withdraw_request(&run, name);
+            anyhow::bail!("the run {} has ended without saving {name}", run.display());
         }
         if Instant::now() >= deadline {
             let state = if is_requested(&run, name) {
-                "has not seen the request: it may have ended, or be in a long step; the request stays"
+                "has not seen the request: it may be in a long step; the request stays"
             } else {
                 "has taken the request but the checkpoint is not there; its output says why"
             };
@@ -324,13 +336,5 @@ fn show(json: bool, report: &(impl serde::Serialize + std::fmt::Display)) -> Res
         true => serde_json::to_string_pretty(report)? + "\n",
         false => report.to_string(),
     };
-    print(&text)
-}
-
-fn print(text: &str) -> Result<Exit> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads has read enough, as in `checkpoints list | head`.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Done),
-        result => Ok(result.map(|()| Exit::Done)?),
-    }
+    cli::print(&text)
 }

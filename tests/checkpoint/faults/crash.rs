@@ -1,6 +1,6 @@
 //! The process ends between two operations.
 
-use gauntlet::checkpoint::{Retention, Strategy};
+use gauntlet::checkpoint::{Checkpoint, Retention, Strategy};
 
 use super::super::request;
 use super::{Fault, at_every_operation, whole};
@@ -64,6 +64,74 @@ fn a_crash_while_old_checkpoints_are_deleted_leaves_the_others_whole() {
         });
         assert!(
             operations > 10,
+            "only {operations} operations were interrupted"
+        );
+    }
+}
+
+#[test]
+fn a_crash_where_there_are_no_links_loses_nothing_committed() {
+    for fault in CRASHES {
+        let operations = at_every_operation(fault, |scene, what| {
+            scene.faulty.state().linkless = true;
+            for link in ["best", "latest"] {
+                std::fs::remove_file(scene.store.dir().join(link)).unwrap();
+            }
+            let names = ["step_000010", "step_000020"];
+            if names
+                .map(|name| scene.store.set_best(name))
+                .iter()
+                .all(Result::is_ok)
+            {
+                let best = scene.store.load("best").unwrap();
+                assert_eq!(best.manifest().name, "step_000020", "{what}");
+            }
+            let (_run, store) = scene.restart(fault);
+            if let Ok(best) = store.load("best") {
+                assert!(names.contains(&best.manifest().name.as_str()), "{what}");
+            }
+            store.set_best("step_000010").unwrap();
+            assert_eq!(whole(&store, what), names, "{what}");
+        });
+        assert!(
+            operations > 5,
+            "only {operations} operations were interrupted"
+        );
+    }
+}
+
+#[test]
+fn a_crash_while_the_anchor_is_copied_leaves_a_whole_one_or_none() {
+    for fault in CRASHES {
+        let operations = at_every_operation(fault, |scene, what| {
+            let anchor = scene.store.load("step_000010").unwrap();
+            let hash = anchor.manifest_hash().to_owned();
+            let kept = scene.store.keep_anchor(&anchor);
+            let (run, store) = scene.restart(fault);
+            let place = run.path().join("anchor");
+            let is_whole = || {
+                let found = Checkpoint::open(&place).unwrap();
+                assert_eq!(found.manifest_hash(), hash, "{what}");
+                assert!(found.verify().is_empty(), "{what}");
+            };
+            if kept.is_ok() || place.exists() {
+                is_whole();
+            }
+            assert_eq!(
+                whole(&store, what),
+                ["step_000010", "step_000020"],
+                "{what}"
+            );
+            let again = store.load("step_000010").unwrap();
+            assert_eq!(store.keep_anchor(&again).unwrap().path, place, "{what}");
+            is_whole();
+            let names = std::fs::read_dir(run.path()).unwrap();
+            let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let left: Vec<String> = names.filter(|name| name.starts_with('.')).collect();
+            assert!(left.is_empty(), "{what}: left over: {left:?}");
+        });
+        assert!(
+            operations > 30,
             "only {operations} operations were interrupted"
         );
     }
