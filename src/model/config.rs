@@ -64,7 +64,7 @@ pub struct ModelConfig {
     pub no_rope_layers: Vec<u8>,
     /// Products of queries and keys are divided by its root, in place of `head_dim`'s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub query_pre_attn_scalar: Option<f64>,
+    pub query_pre_attn_scalar: Option<i64>,
 }
 
 /// Why a configuration describes no model.
@@ -136,8 +136,12 @@ impl ModelConfig {
             let reason = "layers of sliding_attention need a window of at least 1".into();
             return wrong("sliding_window", &given, reason);
         }
-        if let Some(scalar) = self.query_pre_attn_scalar.filter(|scalar| *scalar <= 0.0) {
-            return wrong("query_pre_attn_scalar", &scalar, "must be above 0".into());
+        if let Some(scalar) = self.query_pre_attn_scalar.filter(|scalar| *scalar < 1) {
+            return wrong(
+                "query_pre_attn_scalar",
+                &scalar,
+                "must be at least 1".into(),
+            );
         }
         Ok(())
     }
@@ -181,7 +185,7 @@ impl ModelConfig {
 
     /// What products of queries and keys are multiplied by, where it is not 1 / sqrt(head_dim).
     pub fn attention_scale(&self) -> Option<f64> {
-        Some(self.query_pre_attn_scalar?.sqrt().recip())
+        Some((self.query_pre_attn_scalar? as f64).sqrt().recip())
     }
 
     /// What embeddings are multiplied by, before it is rounded to the kind of the hidden states.
@@ -287,7 +291,7 @@ pub(crate) fn test_family(family: &Family) -> ModelConfig {
             layer_types: vec![SlidingAttention, FullAttention],
             sliding_window: Some(3),
             rope_local_base_freq: Some(100.0),
-            query_pre_attn_scalar: Some(7.0),
+            query_pre_attn_scalar: Some(7),
             ..config
         },
         (_, Some(_)) => ModelConfig {
@@ -317,7 +321,7 @@ mod tests {
                 c.no_rope_layers = vec![1; 3]
             }),
             ("query_pre_attn_scalar = 0", |c| {
-                c.query_pre_attn_scalar = Some(0.0)
+                c.query_pre_attn_scalar = Some(0)
             }),
         ];
         for (said, edit) in cases {

@@ -290,6 +290,8 @@ pub fn hugging_face(config: &ModelConfig, kind: Kind) -> Json {
     let family = config.family();
     json["architectures"] = json!([family.class]);
     json[family.activation_key] = family.activations()[0].into();
+    // Where the key is missing, readers take the published model's, which may lie beyond a smaller vocabulary.
+    json["pad_token_id"] = Json::Null;
     json["torch_dtype"] = match kind {
         Kind::BFloat16 => "bfloat16",
         Kind::Half => "float16",

@@ -76,7 +76,8 @@ with torch.no_grad():
     whole = merged(row).logits[0]
     adapted = peft.PeftModel.from_pretrained(load(base), adapter).eval()(row).logits[0]
     logits = [whole, adapted]
-    if importlib.util.find_spec('gguf'):
+    # Transformers reads no GGUF file of SmolLM3.
+    if importlib.util.find_spec('gguf') and merged.config.model_type != 'smollm3':
         folder, file = os.path.split(gguf)
         # What transformers takes from the metadata lacks the width of heads and the factors of rotary scaling.
         model = transformers.AutoModelForCausalLM.from_pretrained(

@@ -10,7 +10,7 @@ pub const GEMMA3: Family = Family {
     class: "Gemma3ForCausalLM",
     defaults: r#"{"max_position_embeddings": 131072, "num_key_value_heads": 4, "head_dim": 256,
         "tie_word_embeddings": true, "rope_theta": 1000000.0, "rope_local_base_freq": 10000.0,
-        "sliding_window": 4096, "sliding_window_pattern": 6, "query_pre_attn_scalar": 256.0}"#,
+        "sliding_window": 4096, "sliding_window_pattern": 6, "query_pre_attn_scalar": 256}"#,
     bias: Bias::Configured,
     norms: Norms {
         before_attention: "input_layernorm",

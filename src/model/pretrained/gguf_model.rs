@@ -155,10 +155,10 @@ fn window_pattern(keys: &Keys, family: &Family, layers: i64) -> Result<Vec<Layer
 }
 
 /// What no key says of Gemma 3: only its model of 62 layers scales attention by another width than that of a head.
-fn attention_scalar(config: &ModelConfig) -> f64 {
+fn attention_scalar(config: &ModelConfig) -> i64 {
     match config.num_hidden_layers {
-        62 => config.hidden_size as f64 / config.num_attention_heads as f64,
-        _ => config.head_dim as f64,
+        62 => config.hidden_size / config.num_attention_heads,
+        _ => config.head_dim,
     }
 }
 
@@ -392,7 +392,7 @@ mod tests {
             config.layer_types = vec![LayerType::SlidingAttention; 4];
             config.no_rope_layers.clear();
         });
-        assert!(error.contains("query_pre_attn_scalar Some(7.0)"), "{error}");
+        assert!(error.contains("query_pre_attn_scalar Some(7)"), "{error}");
         let error = refused("qwen2", |config| {
             config.layer_types = vec![LayerType::SlidingAttention; 4];
             config.no_rope_layers.clear();

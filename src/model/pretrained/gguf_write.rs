@@ -313,7 +313,7 @@ mod tests {
                 ..test_family(family)
             };
             if config.query_pre_attn_scalar.is_some() {
-                config.query_pre_attn_scalar = Some(config.head_dim as f64);
+                config.query_pre_attn_scalar = Some(config.head_dim);
             }
             if !config.no_rope_layers.is_empty() {
                 (config.num_hidden_layers, config.no_rope_layers) = (4, vec![1, 1, 1, 0]);

@@ -44,6 +44,12 @@ impl Reader<'_> {
         let hidden_size = self.int("hidden_size")?;
         let layers = self.int("num_hidden_layers")?;
         let num_attention_heads = self.int("num_attention_heads")?;
+        let whole = |value: &Json| {
+            let number = value.as_f64().filter(|number| number.fract() == 0.0);
+            let number = number.map(|number| number as i64);
+            number
+                .ok_or_else(|| self.unsupported("query_pre_attn_scalar", "whole numbers are read"))
+        };
         let rope = published_rope::read(self.json, self.path, own("rope_local_base_freq"))?;
         let layer_types = self.layer_types(family, layers)?;
         let mut config = ModelConfig {
@@ -72,7 +78,7 @@ impl Reader<'_> {
             layer_types,
             rope_local_base_freq: rope.local_theta,
             no_rope_layers: Vec::new(),
-            query_pre_attn_scalar: own("query_pre_attn_scalar").and_then(Json::as_f64),
+            query_pre_attn_scalar: own("query_pre_attn_scalar").map(whole).transpose()?,
         };
         if let Some(interval) = family.no_rope_layer_interval {
             let interval = self.int_or("no_rope_layer_interval", interval)?;
