@@ -76,7 +76,6 @@ def prepare(_):
     """Makes what the first program finds, once the holes in the heap are filled: so it lies together, where the program's
     own objects will."""
     app.prepare()
-    gc.collect()
     gc.freeze()
     return b""
 

@@ -52,6 +52,12 @@ impl Response {
         }
     }
 
+    /// What the guest calls what came of the request.
+    #[cfg(feature = "compile")]
+    pub(crate) fn status(&self) -> &str {
+        &self.status
+    }
+
     /// What was printed.
     pub(crate) fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.printed).into_owned()

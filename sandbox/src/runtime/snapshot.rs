@@ -17,6 +17,7 @@ use super::words;
 use crate::abi::{self, Abi, Broken, Object};
 use crate::instance::{CALL, LOAD, REVERSE_SETS, SCRIPT};
 use crate::response::Response;
+use crate::test::Limits;
 use crate::value::Value;
 use crate::wire;
 
@@ -99,10 +100,12 @@ fn warm(wasm: &[u8], longs: &words::Longs) -> Result<Image> {
         guest.attribute(app, SCRIPT)?,
     ];
     guest.widen(snapshot, longs)?;
+    guest.call(prepare, b"")?;
     guest.warm_up(calls)?;
     guest.call(settle, b"")?;
     guest.plug()?;
     guest.call(gather, b"")?;
+    guest.call(prepare, b"")?;
     guest.warm_up(calls)?;
     guest.call(settle, b"")?;
     guest.plug()?;
@@ -280,26 +283,36 @@ impl Guest {
                     ])
                 };
                 let answer = self.call(load, &request(Value::None, Value::None))?;
-                if let Ok(code) = Response::read(&answer).map(Response::into_code)
-                    && let Ok(code) = code
-                {
-                    self.call(load, &request((*entry_point).into(), Value::Bytes(code)))?;
-                    for input in inputs {
-                        self.call(call, &encoded(input))?;
+                let compiled = Response::read(&answer).ok().map(Response::into_code);
+                let mut ways = vec![Value::None];
+                ways.extend(compiled.and_then(|code| code.ok()).map(Value::Bytes));
+                for way in ways {
+                    let answer = self.call(load, &request((*entry_point).into(), way))?;
+                    expect(
+                        &answer,
+                        if inputs.is_empty() {
+                            "syntax"
+                        } else {
+                            "loaded"
+                        },
+                    )?;
+                    // The first ends well, the others also raise.
+                    for (at, input) in inputs.iter().enumerate() {
+                        let answer = self.call(call, &encoded(input))?;
+                        if at == 0 {
+                            expect(&answer, "value")?;
+                        }
                     }
-                }
-                self.call(load, &request((*entry_point).into(), Value::None))?;
-                for input in inputs {
-                    self.call(call, &encoded(input))?;
                 }
             }
             let source = Value::from(SCRIPT_WARM_UP);
-            let (args, stdin) = (Value::List(vec![]), Value::Bytes(b"2\n1 2\n3 4\n".to_vec()));
+            let (args, stdin) = (
+                Value::List(vec![]),
+                Value::Bytes(b"2\n1 2\n3 4\n5\n".to_vec()),
+            );
             let cap = Value::from(1 << 16);
-            self.call(
-                script,
-                &encoded(&[source, args, cap, Value::None, Value::None, stdin]),
-            )?;
+            let request = encoded(&[source, args, cap, Value::None, Value::None, stdin]);
+            expect(&self.call(script, &request)?, "script")?;
         }
         Ok(())
     }
@@ -355,6 +368,25 @@ impl Guest {
             }
         }
         globals
+    }
+}
+
+/// What runs only to fail warms up nothing.
+fn expect(answer: &[u8], status: &str) -> Result<()> {
+    match Response::read(answer) {
+        Ok(response) if response.status() == status => Ok(()),
+        Ok(response) => {
+            let (found, what) = (
+                response.status().to_owned(),
+                response.outcome(&Limits::default()),
+            );
+            Err(failed(&format!(
+                "a program that warms it up ends with {found}, {what:?}"
+            )))
+        }
+        Err(outcome) => Err(failed(&format!(
+            "a program that warms it up ends with {outcome}"
+        ))),
     }
 }
 
