@@ -7,6 +7,7 @@ use gauntlet::cli::UsageError;
 use gauntlet::evaluation::ranking::{
     BLIND_SETS, answer_agreement, as_written, blind_tests, dual_agreement, keep_new,
 };
+use gauntlet::extract::{Wanted, entry_point};
 use gauntlet::generator::ChainStart;
 use gauntlet::problems::signature::Signature;
 use gauntlet::rng::DrawKey;
@@ -175,14 +176,17 @@ struct Candidate {
 
 impl Candidate {
     fn new(loaded: &Loaded, chain: Chain, options: &Options) -> Self {
-        let code = loaded.generator.encoder.code(&chain);
         let named = options
             .signature
             .as_deref()
             .and_then(|s| Signature::parse(s).ok())
             .map(|s| s.name);
+        let wanted = named
+            .as_deref()
+            .map_or(Wanted::Function, Wanted::EntryPoint);
+        let code = loaded.generator.encoder.code(&chain, wanted);
         let entry_point = named
-            .or_else(|| code.as_deref().and_then(first_function))
+            .or_else(|| entry_point(code.as_deref()?))
             .unwrap_or_default();
         Self {
             chain,
@@ -215,12 +219,6 @@ impl Candidate {
             verdict: self.verdicts.last().copied(),
         }
     }
-}
-
-/// The name that the first `def` at the left margin gives.
-fn first_function(code: &str) -> Option<String> {
-    let line = code.lines().find(|line| line.starts_with("def "))?;
-    Some(line["def ".len()..].split('(').next()?.trim().to_owned())
 }
 
 /// The signature that the discriminator reads: the given one, else the header that the code chose.
@@ -387,14 +385,5 @@ mod tests {
             Some("def add(a: int, b: int) -> int")
         );
         assert_eq!(signature_in("Implement two_sum"), None);
-    }
-
-    #[test]
-    fn the_first_function_names_the_entry_point() {
-        assert_eq!(
-            first_function("import re\ndef f(x):\n    def g(): pass\n").as_deref(),
-            Some("f")
-        );
-        assert_eq!(first_function("x = 1"), None);
     }
 }
