@@ -17,6 +17,7 @@ use gauntlet_sandbox::{CheckJob, Comparison, Mode, Outcome, Program, Test, Value
 
 use crate::live::LiveStage;
 use crate::loaded::Loaded;
+use crate::progress::Progress;
 use crate::results::{CandidateResult, CheckpointInfo, Results, TestKind, TestResult, Timing};
 
 /// How a problem is solved.
@@ -45,7 +46,12 @@ pub fn signature_in(problem: &str) -> Option<String> {
 }
 
 /// Writes candidates, tests them, and puts the best first.
-pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Results> {
+pub fn solve(
+    loaded: &Loaded,
+    problem: &str,
+    options: &Options,
+    progress: &Progress,
+) -> Result<Results> {
     let begun = Instant::now();
     let key = DrawKey::new(options.seed).with_name("inference");
     let generator = &loaded.generator;
@@ -69,6 +75,7 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
         .map(|sample| (Chain::default(), key.with(sample)))
         .collect();
     for &stage in loaded.config.written_stages() {
+        progress.begin(format!("{}. {}", stage.number(), stage.name()));
         // Stage by stage, so that each can be shown; a chain that was cut short stays as it is.
         let sampling = loaded.sampling(options.temperature);
         let starts: Vec<ChainStart> = chains
@@ -113,6 +120,7 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
     let mut tests: Vec<ParsedAttack> = Vec::new();
     let mut are_blind = 0;
     if options.generate_tests {
+        progress.begin("tests");
         tests = blind(loaded, problem, options, &candidates, key)?;
         are_blind = tests.len();
         run_tests(loaded, &mut candidates, &tests);
