@@ -22,6 +22,8 @@ struct Shown {
     activity: String,
     /// Segments of the call that is shown; none before it is.
     shown: Option<usize>,
+    /// What was heard last.
+    last: (usize, usize),
 }
 
 impl Progress {
@@ -32,6 +34,7 @@ impl Progress {
             begun: Instant::now(),
             activity: String::new(),
             shown: None,
+            last: (0, 0),
         })))
     }
 
@@ -58,9 +61,10 @@ impl Shown {
         if done == 0 {
             self.shown = self.shown.filter(|&shown| shown == total);
         }
-        if self.begun.elapsed() < PATIENCE {
+        if self.begun.elapsed() < PATIENCE || total == 0 || self.last == (done, total) {
             return;
         }
+        self.last = (done, total);
         if self.shown != Some(total) {
             self.shown = Some(total);
             let label = self.activity.clone();
