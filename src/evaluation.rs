@@ -96,7 +96,7 @@ pub fn attempt<'p>(
         .iter()
         .enumerate()
         .map(|(i, chain)| {
-            let wanted = Wanted::EntryPoint(&problem_of(i).entry_point);
+            let wanted = Wanted::from_entry_point(problem_of(i).entry_point.as_deref());
             generator.encoder.code(chain, wanted)
         })
         .collect();

@@ -241,7 +241,7 @@ impl Generator {
                 })
                 .collect();
             let mut heard = |at: usize, token| on_token(open[at], token);
-            let written = self.write_aloud(&starts, &[stage], sampling, &mut heard)?;
+            let written = self.write_streaming(&starts, &[stage], sampling, &mut heard)?;
             for (&i, chain) in open.iter().zip(written) {
                 chains[i] = chain;
             }

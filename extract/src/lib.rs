@@ -41,12 +41,9 @@ pub enum Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// The wish that belongs to a program's entry point, which is empty for a script.
-    pub fn from_entry_point(entry_point: &'a str) -> Wanted<'a> {
-        match entry_point {
-            "" => Wanted::Script,
-            name => Wanted::EntryPoint(name),
-        }
+    /// The wish that belongs to a program's entry point; a script has none.
+    pub fn from_entry_point(entry_point: Option<&'a str>) -> Wanted<'a> {
+        entry_point.map_or(Wanted::Script, Wanted::EntryPoint)
     }
 }
 

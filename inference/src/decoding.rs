@@ -7,8 +7,8 @@ use gauntlet::config::Backend;
 use gauntlet::generator::Decoding;
 use gauntlet::model::fused::packs;
 use gauntlet::model::sampling::Filters;
+use gauntlet::run::rollouts;
 use gauntlet::stage::Stage;
-use gauntlet::trainer::rollouts;
 
 use crate::loaded::Loaded;
 

@@ -132,11 +132,7 @@ fn run(args: Args) -> Result<Exit> {
         let name = |reference: &OsStr| reference.to_string_lossy().into_owned();
         let mut players = vec![(name(&args.checkpoint), loaded)];
         for other in &args.against {
-<<<<<<< HEAD
-            players.push((name(other), load(&args, other)?));
-=======
-            players.push((other.clone(), load(&args, other, &progress)?));
->>>>>>> 629528a (inference decodes with top-k, top-p, min-p, a repetition penalty, stop strings, limits, a backend and threads of its own)
+            players.push((name(other), load(&args, other, &progress)?));
         }
         let options = benchmark::Options {
             problems,
@@ -168,21 +164,12 @@ fn run(args: Args) -> Result<Exit> {
         seed: args.seed,
         stream: args.stream,
     };
-<<<<<<< HEAD
-    let results = solve::solve(&loaded, &problem, &options)?;
+    let results = solve::solve(&loaded, &problem, &options, &progress)?;
     let text = match args.json {
         true => serde_json::to_string_pretty(&results)? + "\n",
         false => results.text(!args.stream),
     };
     cli::print(&text)?;
-=======
-    let results = solve::solve(&loaded, &problem, &options, &progress)?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&results)?);
-    } else {
-        print!("{}", results.text(!args.stream));
-    }
->>>>>>> 629528a (inference decodes with top-k, top-p, min-p, a repetition penalty, stop strings, limits, a backend and threads of its own)
     write_output(&args, &serde_json::to_string_pretty(&results)?)?;
     Ok(if args.generate_tests && results.failed() {
         Exit::CodeFailed
@@ -192,7 +179,7 @@ fn run(args: Args) -> Result<Exit> {
 }
 
 /// The model that was asked for, decoding as it was asked to.
-fn load(args: &Args, checkpoint: &str, progress: &Progress) -> Result<Loaded> {
+fn load(args: &Args, checkpoint: &OsStr, progress: &Progress) -> Result<Loaded> {
     let mut loaded = open(args, checkpoint)?;
     args.decoding.apply(&mut loaded)?;
     if !args.stream {
@@ -202,11 +189,7 @@ fn load(args: &Args, checkpoint: &str, progress: &Progress) -> Result<Loaded> {
 }
 
 /// The model that was asked for, else the checkpoint of that name.
-<<<<<<< HEAD
-fn load(args: &Args, checkpoint: &OsStr) -> Result<Loaded> {
-=======
-fn open(args: &Args, checkpoint: &str) -> Result<Loaded> {
->>>>>>> 629528a (inference decodes with top-k, top-p, min-p, a repetition penalty, stop strings, limits, a backend and threads of its own)
+fn open(args: &Args, checkpoint: &OsStr) -> Result<Loaded> {
     let runs = Runs::new(&args.outputs);
     let mut generator = args.generator;
     let found = match args.model.as_deref().map(Path::new) {
@@ -218,8 +201,10 @@ fn open(args: &Args, checkpoint: &str) -> Result<Loaded> {
             generator = number.and_then(|number| number.parse().ok());
             Checkpoint::open(folder).map_err(UsageError::new)?
         }
-<<<<<<< HEAD
-        Some(model) => return Loaded::open_model(&model.to_string_lossy(), &args.device),
+        Some(model) => {
+            let backend = args.decoding.backend();
+            return Loaded::open_model(&model.to_string_lossy(), &args.device, backend);
+        }
         None => {
             let within = args.run.as_deref().map_or(Within::Any, Within::Run);
             let found = runs.look_up(checkpoint, within).map_err(UsageError::new)?;
@@ -229,15 +214,6 @@ fn open(args: &Args, checkpoint: &str) -> Result<Loaded> {
             }
             found.checkpoint
         }
-=======
-        Some(model) => {
-            let backend = args.decoding.backend();
-            return Loaded::open_model(&model.to_string_lossy(), &args.device, backend);
-        }
-        None => runs
-            .find(checkpoint, args.run.as_deref())
-            .map_err(UsageError::new)?,
->>>>>>> 629528a (inference decodes with top-k, top-p, min-p, a repetition penalty, stop strings, limits, a backend and threads of its own)
     };
     let players = [(GENERATOR, generator), (DISCRIMINATOR, args.discriminator)];
     let mut names = Vec::new();

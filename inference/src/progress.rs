@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use gauntlet::cli;
-use gauntlet::trainer::Observer;
+use gauntlet::run::Observer;
 
 use crate::loaded::Loaded;
 

@@ -117,9 +117,10 @@ pub(super) fn sample(
             });
             candidates.extend(branches.into_iter().map(|chain| Candidate {
                 rollout: number,
-                code: generator
-                    .encoder
-                    .code(&chain, Wanted::EntryPoint(&problem.entry_point)),
+                code: generator.encoder.code(
+                    &chain,
+                    Wanted::from_entry_point(problem.entry_point.as_deref()),
+                ),
                 chain,
             }));
         }

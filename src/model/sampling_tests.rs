@@ -1,6 +1,7 @@
 //! Draws against their definitions, and against numbers that Python computed.
 
 use super::*;
+use crate::rng::DrawKey;
 
 #[test]
 fn draws_follow_the_distribution_and_repeat() {
@@ -56,22 +57,6 @@ fn filters_keep_what_they_say() {
         ..off
     };
     assert_eq!(draw(&logits, 0.0, &penalty, &[&[0, 0]], &[0.0])[0].0, 1);
-}
-
-#[test]
-fn keys_differ_by_every_part_and_by_order() {
-    let root = DrawKey::new(5);
-    let keys = [
-        root,
-        root.with(0),
-        root.with(1),
-        root.with(0).with(1),
-        root.with(1).with(0),
-        root.with_name("a"),
-    ];
-    for (i, a) in keys.iter().enumerate() {
-        assert!(keys[i + 1..].iter().all(|b| a != b));
-    }
 }
 
 /// Temperature, top-k, top-p, min-p, repetition penalty, and the probabilities that are left, as `tests/model/sampling.py`

@@ -44,7 +44,7 @@ fn run(args: &Args) -> Result<ExitCode> {
             bytes
         }
     };
-    let wanted = Wanted::from_entry_point(args.entry_point.as_deref().unwrap_or(""));
+    let wanted = Wanted::from_entry_point(args.entry_point.as_deref());
     let Some(code) = extract(&String::from_utf8_lossy(&bytes), wanted) else {
         let _ = writeln!(std::io::stderr(), "no code found");
         return Ok(ExitCode::from(4));
