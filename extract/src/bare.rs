@@ -57,7 +57,7 @@ pub(crate) fn pieces(python: &Python, lines: &[&str], depth: usize) -> Vec<Piece
     let parsed = found
         .iter()
         .any(|piece| python.module(&piece.code).defines_something());
-    if !parsed && let Some(at) = prose.iter().position(|line| defined(&line)) {
+    if !parsed && let Some(at) = prose.iter().position(defined) {
         found.push(piece(text::dedent(&prose[at..]), Origin::Bare, false));
     }
     found
