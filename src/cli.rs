@@ -4,6 +4,7 @@ mod arguments;
 mod output;
 mod progress;
 mod signals;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,7 @@ impl UsageError {
 
 /// Runs a program with an allocator that suits tensors: prints the chain of an error once, and maps it to an exit code in this one place.
 pub fn main(run: impl FnOnce() -> anyhow::Result<Exit>) -> ExitCode {
+    waiting::bound_spinning();
     gauntlet_shim::keep_freed_memory();
     match run() {
         Ok(exit) => exit.into(),

@@ -4,6 +4,7 @@ mod frame;
 
 use frame::Frame;
 
+use crate::extract::Wanted;
 use crate::model::Tokenizer;
 use crate::model::chat_template::{ChatTemplate, ChatTemplateError};
 use crate::model::decoder::DecodeError;
@@ -246,12 +247,12 @@ impl PromptEncoder {
         self.asked(&text)
     }
 
-    /// The code of a chain that reached the last stage and was not cut short.
-    pub fn code(&self, chain: &Chain) -> Option<String> {
+    /// The code of a chain that reached the last stage and was not cut short, chosen by what it is wanted for.
+    pub fn code(&self, chain: &Chain, wanted: Wanted) -> Option<String> {
         let completion = chain
             .get(Stage::Code)
             .filter(|completion| !completion.truncated())?;
-        self.prompts.code(&completion.text)
+        self.prompts.code(&completion.text, wanted)
     }
 }
 

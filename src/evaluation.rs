@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoding::EncodingError;
 use crate::execution::{Case, Executor};
+use crate::extract::Wanted;
 use crate::generator::{ChainStart, Generator, Sampling};
 use crate::metrics::pass_at_k;
 use crate::problems::Problem;
@@ -93,7 +94,11 @@ pub fn attempt<'p>(
     let chains = generator.write(starts, stages, sampling)?;
     let codes: Vec<Option<String>> = chains
         .iter()
-        .map(|chain| generator.encoder.code(chain))
+        .enumerate()
+        .map(|(i, chain)| {
+            let wanted = Wanted::from_entry_point(problem_of(i).entry_point.as_deref());
+            generator.encoder.code(chain, wanted)
+        })
         .collect();
     let cases: Vec<Case> = codes
         .iter()

@@ -1,13 +1,17 @@
 //! The generator: a policy that writes the five stages of a solution.
 
+mod decoding;
+
 use std::sync::Arc;
+
+pub use decoding::Decoding;
 
 use crate::encoding::{CodeOpening, EncodingError, PromptEncoder};
 use crate::model::Transformer;
 use crate::model::decoder::{DecodeOptions, Request, Sampled, Segment};
 use crate::model::engine::OnToken;
 use crate::model::rollouts::Rollouts;
-use crate::model::sampling::Filters;
+use crate::model::sampling::is_greedy;
 use crate::problems::Problem;
 use crate::prompts::Format;
 use crate::rng::DrawKey;
@@ -22,6 +26,8 @@ pub struct Generator {
     pub encoder: Arc<PromptEncoder>,
     /// What decodes.
     pub rollouts: Rollouts,
+    /// What sampling may do besides drawing from the whole distribution; nothing in training.
+    pub decoding: Decoding,
 }
 
 /// A chain to be continued.
@@ -71,6 +77,7 @@ impl Generator {
             model,
             encoder,
             rollouts: Rollouts::trainer(),
+            decoding: Decoding::default(),
         }
     }
 
@@ -120,7 +127,7 @@ impl Generator {
     ) -> Result<Vec<Chain>, EncodingError> {
         let mut chains = self.write(starts, stages, sampling)?;
         // Greedily the next draw is the same.
-        let draws = if sampling.temperature == 0.0 {
+        let draws = if is_greedy(sampling.temperature) {
             1
         } else {
             draws
@@ -158,6 +165,10 @@ impl Generator {
         let Some((&first, later)) = stages.split_first() else {
             return Ok(starts.iter().map(|start| start.chain.clone()).collect());
         };
+        if self.decoding.may_stop() && !later.is_empty() {
+            // What a stage keeps of a text that a stop string ends is read by the next.
+            return self.write_apart(starts, stages, sampling, on_token);
+        }
         let limit = |stage: Stage| sampling.max_new_tokens[stage.index()];
         let mut requests = Vec::with_capacity(starts.len());
         for start in starts {
@@ -182,8 +193,8 @@ impl Generator {
             temperature: sampling.temperature,
             end_token: self.encoder.end_token(),
             batch_size: sampling.batch_size,
-            filters: Filters::OFF,
-            stop: None,
+            filters: self.decoding.filters,
+            stop: self.decoding.stop(&self.encoder),
         };
         let decoded = self
             .rollouts
@@ -195,6 +206,7 @@ impl Generator {
                 let mut chain = start.chain.clone();
                 for (&stage, sampled) in stages.iter().zip(sampled) {
                     let mut completion = completion(&self.encoder, sampled);
+                    self.decoding.cut(&self.encoder, &mut completion);
                     if stage == Stage::Code {
                         completion.text.insert_str(0, &start.code.header);
                     }
@@ -203,6 +215,38 @@ impl Generator {
                 chain
             })
             .collect())
+    }
+}
+
+impl Generator {
+    /// Continues each chain stage by stage.
+    fn write_apart(
+        &self,
+        starts: &[ChainStart],
+        stages: &[Stage],
+        sampling: &Sampling,
+        on_token: &mut OnToken,
+    ) -> Result<Vec<Chain>, EncodingError> {
+        let mut chains: Vec<Chain> = starts.iter().map(|start| start.chain.clone()).collect();
+        for &stage in stages {
+            let open: Vec<usize> = (0..chains.len())
+                .filter(|&i| !chains[i].truncated())
+                .collect();
+            let starts: Vec<ChainStart> = open
+                .iter()
+                .map(|&i| ChainStart {
+                    chain: chains[i].clone(),
+                    key: starts[i].key.with(u64::from(stage.number())),
+                    ..starts[i].clone()
+                })
+                .collect();
+            let mut heard = |at: usize, token| on_token(open[at], token);
+            let written = self.write_streaming(&starts, &[stage], sampling, &mut heard)?;
+            for (&i, chain) in open.iter().zip(written) {
+                chains[i] = chain;
+            }
+        }
+        Ok(chains)
     }
 }
 

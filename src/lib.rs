@@ -5,6 +5,7 @@
 
 // Crates of their own.
 pub use gauntlet_checkpoint as checkpoint;
+pub use gauntlet_extract as extract;
 pub use gauntlet_problems as problems;
 
 // Plain values, no tensors.

@@ -21,13 +21,12 @@ use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::extract::{Wanted, extract};
 use crate::stage::Stage;
 
 mod attacks;
-mod code;
 
 pub use attacks::{format_attack, parse_attacks};
-pub use code::extract_code;
 
 /// The special tokens of the plain format, in the order of their ids. `<|end|>` ends every completion.
 pub const SPECIAL_TOKENS: [&str; 11] = [
@@ -239,9 +238,13 @@ impl Prompts {
         self.render("discriminator/verdict.j2", statement, signature, "", chain)
     }
 
-    /// The code in a completion of the last stage, if there is any.
-    pub fn code(&self, completion: &str) -> Option<String> {
-        extract_code(self.format, completion)
+    /// The code in a completion of the last stage, if there is any: all of it in the plain format, whose last stage holds
+    /// nothing else; in chat what [`extract`] finds.
+    pub fn code(&self, completion: &str, wanted: Wanted) -> Option<String> {
+        match self.format {
+            Format::Plain => Some(completion.to_owned()).filter(|code| !code.trim().is_empty()),
+            Format::Chat => extract(completion, wanted),
+        }
     }
 
     fn render(
@@ -313,6 +316,17 @@ mod tests {
             "<|problem|>Add.<|signature|>def add(a, b)<|informal|>1<|end|><|structured|>2<|end|>\
              <|pseudocode|>3<|end|><|constraints|>4<|end|><|code|>5<|end|>"
         );
+    }
+
+    #[test]
+    fn code_is_all_of_a_plain_completion_and_what_is_found_in_chat() {
+        let text = "So:\n```python\ndef f():\n    return 1\n```\n";
+        let wanted = Wanted::EntryPoint("f");
+        let plain = |text| Prompts::plain().code(text, wanted);
+        assert_eq!(plain(text).as_deref(), Some(text));
+        assert_eq!(plain(" \n"), None);
+        let found = Prompts::chat().code(text, wanted);
+        assert_eq!(found.as_deref(), Some("def f():\n    return 1\n"));
     }
 
     #[test]

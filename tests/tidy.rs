@@ -50,7 +50,7 @@ const PLAIN: &[&str] = &[
 ];
 
 /// Crates of their own that `src/lib.rs` names as modules; all modules may import them.
-const CRATES: &[&str] = &["checkpoint", "problems"];
+const CRATES: &[&str] = &["checkpoint", "extract", "problems"];
 
 /// A longer file is read in pieces, so it is written in pieces.
 const MAX_LINES: usize = 600;

@@ -17,6 +17,7 @@ use gauntlet::source::ProblemSource;
 use serde::Serialize;
 
 use crate::loaded::Loaded;
+use crate::progress::Progress;
 
 /// What is measured.
 pub struct Options<'a> {
@@ -102,7 +103,7 @@ pub struct CrossPlay {
 }
 
 /// Measures the first of `players` on known problems, and all of them against each other.
-pub fn run(players: &[(String, Loaded)], options: &Options) -> Result<Report> {
+pub fn run(players: &[(String, Loaded)], options: &Options, progress: &Progress) -> Result<Report> {
     let loaded = &players[0].1;
     let ks = options.ks;
     let problems = problems(loaded, options)?;
@@ -118,7 +119,8 @@ pub fn run(players: &[(String, Loaded)], options: &Options) -> Result<Report> {
     let key = DrawKey::new(options.seed).with_name("benchmark");
     let attempts: Vec<Vec<Vec<Attempt>>> = players
         .iter()
-        .map(|(_, player)| {
+        .map(|(name, player)| {
+            progress.begin(format!("{name}: {} problems, stages", problems.len()));
             let solving = SolveOptions {
                 sampling: &player.sampling(temperature),
                 samples,
@@ -153,6 +155,7 @@ pub fn run(players: &[(String, Loaded)], options: &Options) -> Result<Report> {
         }
     };
     let all = own.iter().flatten();
+    progress.begin("blind tests");
     Ok(Report {
         benchmark: options.problems.to_owned(),
         problems: problems.len(),
@@ -177,11 +180,14 @@ pub fn run(players: &[(String, Loaded)], options: &Options) -> Result<Report> {
         )?,
         choosing: match samples {
             1 => None,
-            _ => Some(choose(loaded, own, &problems, key)?),
+            _ => {
+                progress.begin("choosing, blind tests");
+                Some(choose(loaded, own, &problems, key)?)
+            }
         },
         cross_play: match players {
             [_] => None,
-            _ => Some(cross_play(players, &attempts, &problems, key)?),
+            _ => Some(cross_play(players, &attempts, &problems, key, progress)?),
         },
     })
 }
@@ -239,6 +245,7 @@ fn cross_play(
     attempts: &[Vec<Vec<Attempt>>],
     problems: &[Problem],
     key: DrawKey,
+    progress: &Progress,
 ) -> Result<CrossPlay> {
     let mut table = CrossPlay {
         players: players.iter().map(|(name, _)| name.clone()).collect(),
@@ -246,9 +253,10 @@ fn cross_play(
         caught: Vec::new(),
         broken: Vec::new(),
     };
-    for attempts in attempts {
+    for ((ours, _), attempts) in players.iter().zip(attempts) {
         let mut meetings = Vec::new();
-        for (_, theirs) in players {
+        for (name, theirs) in players {
+            progress.begin(format!("{name} attacks {ours}"));
             let attacks = theirs.attacks(theirs.config.sampling.temperature);
             let (discriminator, executor) = (&theirs.discriminator, &theirs.executor);
             meetings.push(meet(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use gauntlet::checkpoint::{Checkpoint, PlayerFile};
 use gauntlet::cli::UsageError;
-use gauntlet::config::Config;
+use gauntlet::config::{Backend, Config};
 use gauntlet::discriminator::Discriminator;
 use gauntlet::encoding::PromptEncoder;
 use gauntlet::evaluation::attacks::AttackOptions;
@@ -49,10 +49,11 @@ const PRETRAINED_ATTACK_TOKENS: usize = 192;
 impl Loaded {
     /// A published model as it is: it writes the stages and, asked as the discriminator, the tests; nothing gives
     /// verdicts.
-    pub fn open_model(spec: &str, device_name: &str) -> Result<Self> {
+    pub fn open_model(spec: &str, device_name: &str, backend: Option<Backend>) -> Result<Self> {
         let device = checked_device(device_name)?;
         // Published weights are bf16, and the fused decoder multiplies them as they are.
-        let kind = |config: &_| match packs(config, device) {
+        let exact = matches!(backend, Some(Backend::Float32 | Backend::Trainer));
+        let kind = |config: &_| match packs(config, device) && !exact {
             true => Kind::BFloat16,
             false => Kind::Float,
         };

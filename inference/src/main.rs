@@ -1,8 +1,10 @@
 //! `inference`: loads a checkpoint, solves a problem in five stages, and has the discriminator test the code.
 
 mod benchmark;
+mod decoding;
 mod live;
 mod loaded;
+mod progress;
 mod results;
 mod solve;
 
@@ -17,7 +19,9 @@ use clap_complete::Shell;
 use gauntlet::checkpoint::{Checkpoint, DISCRIMINATOR, GENERATOR, Runs, Within};
 use gauntlet::cli::{self, Exit, UsageError};
 
+use crate::decoding::DecodingArgs;
 use crate::loaded::Loaded;
+use crate::progress::Progress;
 use crate::solve::Options;
 
 /// What is solved when no problem is given.
@@ -67,6 +71,8 @@ struct Args {
     /// Seed of the draws.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    decoding: DecodingArgs,
     /// Where tensors live: cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -119,12 +125,14 @@ fn run(args: Args) -> Result<Exit> {
     if args.temperature.is_some_and(|t| !(0.0..=10.0).contains(&t)) {
         return Err(UsageError::new("--temperature must be between 0 and 10").into());
     }
-    let loaded = load(&args, &args.checkpoint)?;
+    args.decoding.begin()?;
+    let progress = Progress::new();
+    let loaded = load(&args, &args.checkpoint, &progress)?;
     if let Some(problems) = &args.benchmark {
         let name = |reference: &OsStr| reference.to_string_lossy().into_owned();
         let mut players = vec![(name(&args.checkpoint), loaded)];
         for other in &args.against {
-            players.push((name(other), load(&args, other)?));
+            players.push((name(other), load(&args, other, &progress)?));
         }
         let options = benchmark::Options {
             problems,
@@ -133,7 +141,7 @@ fn run(args: Args) -> Result<Exit> {
             temperature: args.temperature,
             seed: args.seed,
         };
-        let report = benchmark::run(&players, &options)?;
+        let report = benchmark::run(&players, &options, &progress)?;
         let json = serde_json::to_string_pretty(&report)?;
         match args.json {
             true => cli::print(&format!("{json}\n"))?,
@@ -156,7 +164,7 @@ fn run(args: Args) -> Result<Exit> {
         seed: args.seed,
         stream: args.stream,
     };
-    let results = solve::solve(&loaded, &problem, &options)?;
+    let results = solve::solve(&loaded, &problem, &options, &progress)?;
     let text = match args.json {
         true => serde_json::to_string_pretty(&results)? + "\n",
         false => results.text(!args.stream),
@@ -170,8 +178,18 @@ fn run(args: Args) -> Result<Exit> {
     })
 }
 
+/// The model that was asked for, decoding as it was asked to.
+fn load(args: &Args, checkpoint: &OsStr, progress: &Progress) -> Result<Loaded> {
+    let mut loaded = open(args, checkpoint)?;
+    args.decoding.apply(&mut loaded)?;
+    if !args.stream {
+        progress.watch(&loaded);
+    }
+    Ok(loaded)
+}
+
 /// The model that was asked for, else the checkpoint of that name.
-fn load(args: &Args, checkpoint: &OsStr) -> Result<Loaded> {
+fn open(args: &Args, checkpoint: &OsStr) -> Result<Loaded> {
     let runs = Runs::new(&args.outputs);
     let mut generator = args.generator;
     let found = match args.model.as_deref().map(Path::new) {
@@ -183,7 +201,10 @@ fn load(args: &Args, checkpoint: &OsStr) -> Result<Loaded> {
             generator = number.and_then(|number| number.parse().ok());
             Checkpoint::open(folder).map_err(UsageError::new)?
         }
-        Some(model) => return Loaded::open_model(&model.to_string_lossy(), &args.device),
+        Some(model) => {
+            let backend = args.decoding.backend();
+            return Loaded::open_model(&model.to_string_lossy(), &args.device, backend);
+        }
         None => {
             let within = args.run.as_deref().map_or(Within::Any, Within::Run);
             let found = runs.look_up(checkpoint, within).map_err(UsageError::new)?;

@@ -7,6 +7,7 @@ use gauntlet::cli::UsageError;
 use gauntlet::evaluation::ranking::{
     BLIND_SETS, answer_agreement, as_written, blind_tests, dual_agreement, keep_new,
 };
+use gauntlet::extract::{Wanted, entry_point};
 use gauntlet::generator::ChainStart;
 use gauntlet::problems::signature::Signature;
 use gauntlet::rng::DrawKey;
@@ -16,6 +17,7 @@ use gauntlet_sandbox::{CheckJob, Comparison, Mode, Outcome, Program, Test, Value
 
 use crate::live::LiveStage;
 use crate::loaded::Loaded;
+use crate::progress::Progress;
 use crate::results::{CandidateResult, CheckpointInfo, Results, TestKind, TestResult, Timing};
 
 /// How a problem is solved.
@@ -44,7 +46,12 @@ pub fn signature_in(problem: &str) -> Option<String> {
 }
 
 /// Writes candidates, tests them, and puts the best first.
-pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Results> {
+pub fn solve(
+    loaded: &Loaded,
+    problem: &str,
+    options: &Options,
+    progress: &Progress,
+) -> Result<Results> {
     let begun = Instant::now();
     let key = DrawKey::new(options.seed).with_name("inference");
     let generator = &loaded.generator;
@@ -68,6 +75,7 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
         .map(|sample| (Chain::default(), key.with(sample)))
         .collect();
     for &stage in loaded.config.written_stages() {
+        progress.begin(format!("{}. {}", stage.number(), stage.name()));
         // Stage by stage, so that each can be shown; a chain that was cut short stays as it is.
         let sampling = loaded.sampling(options.temperature);
         let starts: Vec<ChainStart> = chains
@@ -112,6 +120,7 @@ pub fn solve(loaded: &Loaded, problem: &str, options: &Options) -> Result<Result
     let mut tests: Vec<ParsedAttack> = Vec::new();
     let mut are_blind = 0;
     if options.generate_tests {
+        progress.begin("tests");
         tests = blind(loaded, problem, options, &candidates, key)?;
         are_blind = tests.len();
         run_tests(loaded, &mut candidates, &tests);
@@ -175,14 +184,17 @@ struct Candidate {
 
 impl Candidate {
     fn new(loaded: &Loaded, chain: Chain, options: &Options) -> Self {
-        let code = loaded.generator.encoder.code(&chain);
         let named = options
             .signature
             .as_deref()
             .and_then(|s| Signature::parse(s).ok())
             .map(|s| s.name);
+        let wanted = named
+            .as_deref()
+            .map_or(Wanted::Function, Wanted::EntryPoint);
+        let code = loaded.generator.encoder.code(&chain, wanted);
         let entry_point = named
-            .or_else(|| code.as_deref().and_then(first_function))
+            .or_else(|| entry_point(code.as_deref()?))
             .unwrap_or_default();
         Self {
             chain,
@@ -215,12 +227,6 @@ impl Candidate {
             verdict: self.verdicts.last().copied(),
         }
     }
-}
-
-/// The name that the first `def` at the left margin gives.
-fn first_function(code: &str) -> Option<String> {
-    let line = code.lines().find(|line| line.starts_with("def "))?;
-    Some(line["def ".len()..].split('(').next()?.trim().to_owned())
 }
 
 /// The signature that the discriminator reads: the given one, else the header that the code chose.
@@ -387,14 +393,5 @@ mod tests {
             Some("def add(a: int, b: int) -> int")
         );
         assert_eq!(signature_in("Implement two_sum"), None);
-    }
-
-    #[test]
-    fn the_first_function_names_the_entry_point() {
-        assert_eq!(
-            first_function("import re\ndef f(x):\n    def g(): pass\n").as_deref(),
-            Some("f")
-        );
-        assert_eq!(first_function("x = 1"), None);
     }
 }

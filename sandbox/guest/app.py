@@ -19,6 +19,7 @@ import builtins
 import marshal
 
 import encode
+import entry
 import stdlib  # noqa: F401 (imported for what it imports)
 import streams
 import wit_world
@@ -28,6 +29,7 @@ _Forbidden, _seal, _seed = confine.Forbidden, encode.seal, confine.seed
 _Output, _OutputLimit, _reader, _writer = streams.Output, streams.OutputLimit, streams.reader, streams.writer
 _connect, _written, _emptied, _modules = streams.connect, streams.written, streams.emptied, sys.modules
 _Module, _names = type(sys), sys.__dict__
+_find = entry.find
 
 # Where the program's source seems to lie.
 FILE = "/solution.py"
@@ -195,7 +197,7 @@ def load(request):
         else:
             names = module_for("solution" if name else "__main__", source)
             _exec(code, names)
-            _entry = names.get(name) if name else None
+            _entry = _find(names, name) if name else None
             status, payload = ("loaded", None) if not name or callable(_entry) else ("missing", None)
     except BaseException as error:
         status, payload = failure(error)

@@ -65,11 +65,29 @@ struct Question {
     kwargs: Vec<(Value, Value)>,
     /// Classes that the tests define.
     classes: Vec<Value>,
+    /// What is then done with the instance that the call makes: (method, arguments, keywords), or (attribute, None, None).
+    steps: Vec<Value>,
 }
 
 impl Question {
     fn needs_adapter(&self) -> bool {
-        !(self.kwargs.is_empty() && self.classes.is_empty())
+        !(self.kwargs.is_empty() && self.classes.is_empty() && self.steps.is_empty())
+    }
+
+    /// Whether an answer that cannot cross stays with the program, for the tests to go on with: the instance that a class
+    /// makes, or a method of it.
+    fn keeps(&self, answer: &Value, entry_point: &str) -> bool {
+        let Value::Opaque(kind) = answer else {
+            return false;
+        };
+        match self.steps.last() {
+            None => kind == entry_point,
+            Some(Value::Tuple(step)) => {
+                let methods = ["method", "function", "builtin_function_or_method"];
+                matches!(step.as_slice(), [_, Value::None, _]) && methods.contains(&kind.as_str())
+            }
+            Some(_) => false,
+        }
     }
 }
 
@@ -185,6 +203,7 @@ impl CodeCheck {
         push_capped(&mut state.stdout, &run.stdout, limits.output_bytes);
         state.fuel = state.fuel.saturating_add(run.fuel);
         let message = match &run.result {
+            Ok(value) if value.has_opaque() => vec!["object".into()],
             Ok(value) => vec!["answer".into(), value.clone()],
             Err(Outcome::Raised { kind, message, .. }) => {
                 vec![
@@ -195,9 +214,19 @@ impl CodeCheck {
             }
             Err(_) => Vec::new(),
         };
-        let mut args = std::mem::take(&mut state.question.args);
-        if !state.question.kwargs.is_empty() {
-            args.push(Value::Dict(std::mem::take(&mut state.question.kwargs)));
+        let question = &mut state.question;
+        let (mut args, mut kwargs) = match question.steps.pop() {
+            Some(Value::Tuple(step)) => match <[Value; 3]>::try_from(step) {
+                Ok([_, Value::Tuple(args), Value::Dict(kwargs)]) => (args, kwargs),
+                _ => Default::default(),
+            },
+            _ => (
+                std::mem::take(&mut question.args),
+                std::mem::take(&mut question.kwargs),
+            ),
+        };
+        if !kwargs.is_empty() {
+            args.push(Value::Dict(std::mem::take(&mut kwargs)));
         }
         state.last = Some(Answer {
             args,
@@ -236,6 +265,7 @@ impl CodeCheck {
                 Value::List(question.classes.clone()),
                 Value::Tuple(question.args.clone()),
                 Value::Dict(question.kwargs.clone()),
+                Value::List(question.steps.clone()),
             ];
             wire::write_tuple(&parts, &mut args)
         } else {
@@ -265,8 +295,12 @@ impl CodeCheck {
         if alive && self.mode == Mode::Fast {
             state.program = Some(program);
         }
+        let kept = run
+            .result
+            .as_ref()
+            .is_ok_and(|value| question.keeps(value, &job.program.entry_point));
         let ends = match &mut run.result {
-            Ok(value) => value.has_opaque(),
+            Ok(value) => value.has_opaque() && !kept,
             Err(Outcome::Raised {
                 kind, traceback, ..
             }) => {
@@ -278,7 +312,7 @@ impl CodeCheck {
             }
             Err(_) => true,
         };
-        if run.result.as_ref().is_ok_and(Value::has_opaque) {
+        if !kept && run.result.as_ref().is_ok_and(Value::has_opaque) {
             run.result = Err(Outcome::Opaque);
         }
         Ok(if ends { Err(run) } else { Ok(run) })
@@ -340,10 +374,12 @@ fn step(
             Value::Tuple(args),
             Value::Dict(kwargs),
             Value::List(classes),
+            Value::List(steps),
         ] if tag == "ask" => Ok(Step::Ask(Question {
             args: args.clone(),
             kwargs: kwargs.clone(),
             classes: classes.clone(),
+            steps: steps.clone(),
         })),
         [
             Value::Str(tag),

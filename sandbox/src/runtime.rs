@@ -29,10 +29,11 @@ mod system;
 mod words;
 
 /// The files the guest is made of, as they were when this crate was compiled.
-pub(crate) const GUEST: [(&str, &str); 10] = [
+pub(crate) const GUEST: [(&str, &str); 11] = [
     ("app.py", include_str!("../guest/app.py")),
     ("confine.py", include_str!("../guest/confine.py")),
     ("encode.py", include_str!("../guest/encode.py")),
+    ("entry.py", include_str!("../guest/entry.py")),
     ("snapshot.py", include_str!("../guest/snapshot.py")),
     ("stdlib.py", include_str!("../guest/stdlib.py")),
     ("streams.py", include_str!("../guest/streams.py")),

@@ -4,6 +4,7 @@ mod agreement;
 mod attacks;
 mod behaviour;
 mod bench;
+mod classes;
 mod code_tests;
 mod command;
 mod equality;

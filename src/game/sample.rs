@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use crate::encoding::EncodingError;
+use crate::extract::Wanted;
 use crate::generator::{ChainStart, Generator, Sampling};
 use crate::problems::Problem;
 use crate::rollout::{Chain, Role, Rollout, RolloutKey};
@@ -116,7 +117,10 @@ pub(super) fn sample(
             });
             candidates.extend(branches.into_iter().map(|chain| Candidate {
                 rollout: number,
-                code: generator.encoder.code(&chain),
+                code: generator.encoder.code(
+                    &chain,
+                    Wanted::from_entry_point(problem.entry_point.as_deref()),
+                ),
                 chain,
             }));
         }

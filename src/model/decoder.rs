@@ -132,7 +132,7 @@ pub fn decode(
 
 impl DecodeError {
     /// The same error, of a batch that begins at request `first`.
-    fn behind(self, first: usize) -> Self {
+    pub(super) fn behind(self, first: usize) -> Self {
         match self {
             Self::NotFinite {
                 request,
@@ -165,15 +165,16 @@ impl Row<'_> {
         truncated || self.done.len() == self.request.segments.len()
     }
 
-    /// Prompt and samples so far.
+    /// Everything read and written so far.
     fn history(&self) -> Vec<u32> {
-        let done = self.done.iter().flat_map(|s| &s.tokens);
-        let prompt = self.request.prompt.iter();
-        prompt
-            .chain(done)
-            .chain(&self.current.tokens)
-            .copied()
-            .collect()
+        let mut history = self.request.prompt.clone();
+        for (segment, sampled) in self.request.segments.iter().zip(&self.done) {
+            history.extend(segment.opening.iter().chain(&sampled.tokens));
+        }
+        if let Some(segment) = self.request.segments.get(self.done.len()) {
+            history.extend(segment.opening.iter().chain(&self.current.tokens));
+        }
+        history
     }
 
     /// Takes the token drawn for this row and says what to feed next; `None` once the row is complete.

@@ -15,7 +15,11 @@ pub struct Rollouts {
     precision: Option<Precision>,
     /// Made at the first use after the weights changed.
     engine: RefCell<Option<Engine>>,
+    listener: RefCell<Option<Box<Listener>>>,
 }
+
+/// Told how many of the segments that are being decoded have ended, and how many there are.
+pub type Listener = dyn FnMut(usize, usize);
 
 impl Rollouts {
     /// Decodes with the trainer's own weights and code.
@@ -27,8 +31,14 @@ impl Rollouts {
     pub fn fused(precision: Precision) -> Self {
         Self {
             precision: Some(precision),
-            engine: RefCell::default(),
+            ..Self::default()
         }
+    }
+
+    /// Has `listener` told how far each call of [`Rollouts::decode`] is: at its start, after every token (of a batch, where
+    /// the trainer's code decodes), and at its end.
+    pub fn listen(&self, listener: Box<Listener>) {
+        self.listener.replace(Some(listener));
     }
 
     /// To be called after the weights changed: the snapshot is made again before it is used again.
@@ -36,9 +46,33 @@ impl Rollouts {
         self.engine.replace(None);
     }
 
-    /// Decodes all requests. `on_token` hears of every sampled token at once from the fused decoder, and at the end from
-    /// the trainer's.
+    /// Decodes all requests. `on_token` hears of every sampled token at once from the fused decoder, and at the end of a
+    /// batch from the trainer's.
     pub fn decode(
+        &self,
+        model: &Transformer,
+        requests: &[Request],
+        options: &DecodeOptions,
+        on_token: &mut OnToken,
+    ) -> Result<Vec<Vec<Sampled>>, DecodeError> {
+        let mut listener = self.listener.borrow_mut();
+        let Some(listener) = &mut *listener else {
+            return self.decode_all(model, requests, options, on_token);
+        };
+        let total: usize = requests.iter().map(|r| r.segments.len()).sum();
+        let mut done = 0;
+        listener(done, total);
+        let mut heard = |index: usize, token: u32| {
+            done += usize::from(token == options.end_token);
+            listener(done.min(total), total);
+            on_token(index, token);
+        };
+        let decoded = self.decode_all(model, requests, options, &mut heard)?;
+        listener(total, total);
+        Ok(decoded)
+    }
+
+    fn decode_all(
         &self,
         model: &Transformer,
         requests: &[Request],
@@ -57,10 +91,15 @@ impl Rollouts {
             other => other,
         };
         let Some(precision) = self.precision else {
-            let decoded = decode(model, requests, options).map_err(located)?;
-            for (index, sampled) in decoded.iter().enumerate() {
-                let tokens = sampled.iter().flat_map(|s| &s.tokens);
-                tokens.for_each(|token| on_token(index, *token));
+            let mut decoded = Vec::with_capacity(requests.len());
+            for batch in requests.chunks(options.batch_size.max(1)) {
+                let first = decoded.len();
+                let written = decode(model, batch, options);
+                decoded.extend(written.map_err(|error| located(error.behind(first)))?);
+                for (index, sampled) in decoded.iter().enumerate().skip(first) {
+                    let tokens = sampled.iter().flat_map(|s| &s.tokens);
+                    tokens.for_each(|token| on_token(index, *token));
+                }
             }
             return Ok(decoded);
         };

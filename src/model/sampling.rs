@@ -4,12 +4,21 @@
 
 use tch::{Kind, Tensor};
 
+/// Temperatures below this one are 0: next to nothing but the likeliest token has a chance, and logits divided by much less
+/// are no 32-bit numbers any more.
+pub const MIN_TEMPERATURE: f64 = 1e-6;
+
+/// Whether the likeliest token is taken at this temperature.
+pub fn is_greedy(temperature: f64) -> bool {
+    temperature < MIN_TEMPERATURE
+}
+
 /// Draws one token a row from `logits` `[B, V]` by inverting the cumulative distribution at `uniforms` (B numbers in
-/// [0, 1)). Temperature 0 takes the largest logit. Returns tokens and their log-probabilities at that temperature
+/// [0, 1)). A [greedy](is_greedy) temperature takes the largest logit. Returns tokens and their log-probabilities at that temperature
 /// (at temperature 1 for greedy choices).
 pub fn sample(logits: &Tensor, temperature: f64, uniforms: &[f64]) -> (Vec<u32>, Vec<f32>) {
     let logits = logits.to_kind(Kind::Float);
-    let greedy = temperature == 0.0;
+    let greedy = is_greedy(temperature);
     let log_probs = if greedy {
         logits.log_softmax(-1, Kind::Float)
     } else {
@@ -42,9 +51,12 @@ pub fn sample(logits: &Tensor, temperature: f64, uniforms: &[f64]) -> (Vec<u32>,
 
 /// What is taken out of a distribution before a token is drawn. Off by default, and always in training: log-probabilities
 /// are those of the whole distribution.
+///
+/// In the order of transformers' logits processors: repetition penalty, then (unless greedy) temperature, top-k, top-p,
+/// min-p, each on what the one before left. The likeliest token always stays.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Filters {
-    /// Keeps the k likeliest tokens; 0 keeps all.
+    /// Keeps the k likeliest tokens, and those as likely as the k-th; 0 keeps all.
     pub top_k: usize,
     /// Keeps the likeliest tokens up to this share of the probability (Holtzman et al. 2020); 1 keeps all.
     pub top_p: f64,
@@ -63,6 +75,19 @@ impl Filters {
         min_p: 0.0,
         repetition_penalty: 1.0,
     };
+
+    /// The first setting that is out of its range, with the range.
+    pub fn mistake(&self) -> Option<(&'static str, &'static str)> {
+        let share = |x: f64| (0.0..=1.0).contains(&x);
+        match () {
+            () if !share(self.top_p) => Some(("top_p", "between 0 and 1")),
+            () if !share(self.min_p) => Some(("min_p", "between 0 and 1")),
+            () if !(self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite()) => {
+                Some(("repetition_penalty", "above 0"))
+            }
+            () => None,
+        }
+    }
 
     /// Whether nothing is taken out.
     pub fn is_off(&self) -> bool {
@@ -97,12 +122,11 @@ impl Filters {
             .collect();
         let likelier = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         if self.top_k > 0 && self.top_k < left.len() {
-            left.select_nth_unstable_by(self.top_k - 1, likelier);
-            left.truncate(self.top_k);
+            let (_, (_, least), _) = left.select_nth_unstable_by(self.top_k - 1, likelier);
+            let least = *least;
+            left.retain(|(_, p)| *p >= least);
         }
         left.sort_unstable_by(likelier);
-        let least = self.min_p * left[0].1;
-        left.retain(|(_, p)| *p >= least);
         let wanted = self.top_p * left.iter().map(|(_, p)| p).sum::<f64>();
         let mut total = 0.0;
         let kept = left.iter().take_while(|(_, p)| {
@@ -112,6 +136,8 @@ impl Filters {
         });
         let kept = kept.count().max(1);
         left.truncate(kept);
+        let least = self.min_p * left[0].1;
+        left.retain(|(_, p)| *p >= least);
         left
     }
 }
@@ -135,7 +161,7 @@ pub fn draw(
     histories: &[&[u32]],
     uniforms: &[f64],
 ) -> Vec<(u32, f32)> {
-    let greedy = temperature == 0.0;
+    let greedy = is_greedy(temperature);
     let heat = |logits: &Tensor| {
         if greedy || temperature == 1.0 {
             logits.log_softmax(-1, Kind::Float)
@@ -211,66 +237,5 @@ fn pick(entries: &[(u32, f64)], mut point: f64) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rng::DrawKey;
-
-    #[test]
-    fn draws_follow_the_distribution_and_repeat() {
-        let logits =
-            Tensor::from_slice(&[0.7f32.ln(), 0.2f32.ln(), 0.1f32.ln(), f32::NEG_INFINITY])
-                .view([1, 4]);
-        let n = 4000usize;
-        let key = DrawKey::new(1).with(2);
-        let uniforms: Vec<f64> = (0..n as u64).map(|p| key.uniform(p)).collect();
-        let rows = logits.expand([n as i64, 4], false);
-        let (tokens, logprobs) = sample(&rows, 1.0, &uniforms);
-        let share = |t: u32| tokens.iter().filter(|x| **x == t).count() as f64 / n as f64;
-        assert!((share(0) - 0.7).abs() < 0.03 && (share(1) - 0.2).abs() < 0.03 && share(3) == 0.0);
-        assert!(
-            (f64::from(logprobs[0]).exp() - [0.7, 0.2, 0.1, 0.0][tokens[0] as usize]).abs() < 1e-5
-        );
-        assert_eq!(tokens, sample(&rows, 1.0, &uniforms).0);
-        assert_eq!(sample(&rows, 0.0, &uniforms).0, vec![0; n]);
-    }
-
-    #[test]
-    fn drawing_by_runs_is_drawing_by_the_whole_row() {
-        let logits = (Tensor::arange(300, (Kind::Float, tch::Device::Cpu)) * 0.37).sin() * 4.0;
-        let logits = logits.view([1, 300]);
-        let key = DrawKey::new(4);
-        for position in 0..500 {
-            let uniforms = [key.uniform(position)];
-            let (tokens, logprobs) = sample(&logits, 0.7, &uniforms);
-            let drawn = draw(&logits, 0.7, &Filters::OFF, &[&[]], &uniforms)[0];
-            assert_eq!(drawn.0, tokens[0], "position {position}");
-            assert!((drawn.1 - logprobs[0]).abs() < 1e-5);
-        }
-        let greedy = draw(&logits, 0.0, &Filters::OFF, &[&[]], &[0.5])[0];
-        assert_eq!(greedy.0, sample(&logits, 0.0, &[0.5]).0[0]);
-    }
-
-    #[test]
-    fn filters_keep_what_they_say() {
-        let probabilities = [0.4f32, 0.05, 0.3, 0.2, 0.05];
-        let left = |filters: Filters| -> Vec<u32> {
-            filters
-                .left(&probabilities)
-                .iter()
-                .map(|(t, _)| *t)
-                .collect()
-        };
-        let off = Filters::OFF;
-        assert_eq!(left(off), [0, 2, 3, 1, 4]);
-        assert_eq!(left(Filters { top_k: 2, ..off }), [0, 2]);
-        assert_eq!(left(Filters { top_p: 0.6, ..off }), [0, 2]);
-        assert_eq!(left(Filters { min_p: 0.4, ..off }), [0, 2, 3]);
-        assert_eq!(left(Filters { top_p: 0.0, ..off }), [0]);
-        let logits = Tensor::from_slice(&[2.0f32, 1.5, -1.0]).view([1, 3]);
-        let penalty = Filters {
-            repetition_penalty: 2.0,
-            ..off
-        };
-        assert_eq!(draw(&logits, 0.0, &penalty, &[&[0, 0]], &[0.0])[0].0, 1);
-    }
-}
+#[path = "sampling_tests.rs"]
+mod tests;

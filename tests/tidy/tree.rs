@@ -9,6 +9,7 @@ pub const ALL: [&str; 12] = [
     "checkpoint",
     "pickle",
     "problems",
+    "extract",
     "inference",
     "shim",
     "xtask",

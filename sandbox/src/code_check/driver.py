@@ -12,6 +12,8 @@ import marshal
 import random
 
 _MARK = "\0instance"
+# The answer that is an instance, or a method of one.
+_OBJECT = object()
 _START = random.getstate()
 _LAYOUTS = int, float, complex, str, bytes, list, tuple, dict, set, frozenset, BaseException
 
@@ -22,6 +24,44 @@ class Ask(BaseException):
 
 class Wrong(BaseException):
     """The tests cannot be run."""
+
+
+class Instance:
+    """An instance of the class that is tested. It stays where the program is: each question makes it anew, and repeats
+    what was done with it."""
+
+    def __init__(self, tests, args, kwargs):
+        self.__dict__["_made"] = tests, args, kwargs, []
+
+    def __getattr__(self, name):
+        tests, args, kwargs, steps = self.__dict__["_made"]
+        answer = tests.ask(args, kwargs, [*steps, (name, None, None)])
+        return Method(self, name) if answer is _OBJECT else answer
+
+    def __setattr__(self, name, value):
+        raise Wrong("they set %s of an instance of the program's class" % name)
+
+    def __bool__(self):
+        raise Wrong("they ask whether an instance of the program's class is true")
+
+    __hash__ = object.__hash__
+
+
+class Method:
+    """A method of such an instance."""
+
+    def __init__(self, instance, name):
+        self.instance, self.name = instance, name
+
+    def __call__(self, *args, **kwargs):
+        tests, made, named, steps = self.instance.__dict__["_made"]
+        steps.append((self.name, args, kwargs))
+        return tests.ask(made, named, list(steps))
+
+
+for _name in "len getitem setitem delitem contains call str repr eq ne lt le gt ge add sub mul".split():
+    _name = "__%s__" % _name
+    setattr(Instance, _name, lambda self, *args, _name=_name, **kwargs: Method(self, _name)(*args, **kwargs))
 
 
 class Tests:
@@ -58,10 +98,15 @@ class Tests:
         return self.question or ("passed",)
 
     def candidate(self, *args, **kwargs):
+        answer = self.ask(args, kwargs, [])
+        return Instance(self, args, kwargs) if answer is _OBJECT else answer
+
+    def ask(self, args, kwargs, steps):
+        """The answer to a call, and to what is then done with the instance that it makes."""
         if self.question is not None:
             raise Ask
         classes = self.classes()
-        call = self.outgoing(args, classes), self.outgoing(kwargs, classes), sorted(classes)
+        call = *[self.outgoing(x, classes) for x in (args, kwargs)], sorted(classes), self.outgoing(steps, classes)
         call_bytes = marshal.dumps(call, 2)
         if self.at == len(self.answers):
             self.asked.append(call_bytes)
@@ -73,6 +118,8 @@ class Tests:
         self.at += 1
         if kind is None:
             return self.incoming(value, classes)
+        if kind == 0:
+            return _OBJECT
         self.raised = self.exception(kind, value)
         raise self.raised
 
@@ -172,11 +219,14 @@ _tests = None
 
 
 def step(what, *parts):
-    """`begin` (entry point, setup, code), `answer` (value) or `raised` (class name, message)."""
+    """`begin` (entry point, setup, code), `answer` (value), `object` (an instance of the entry point, or a method of one) or
+    `raised` (class name, message)."""
     global _tests
     try:
         if what == "begin":
             _tests = Tests(*parts)
+        elif what == "object":
+            _tests.answers.append(marshal.dumps((0, None), 2))
         elif what == "answer":
             _tests.answers.append(marshal.dumps((None, parts[0]), 2))
         else:
