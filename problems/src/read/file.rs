@@ -63,7 +63,8 @@ impl RawRow {
 
 /// Reads a row's object.
 pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Json>, String> {
-    match parse_foreign(bytes) {
+    // Some editors mark a file's first line.
+    match parse_foreign(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)) {
         Ok(Json::Object(map)) => Ok(map),
         Ok(other) => Err(format!("holds {}, not an object", kind_of(&other))),
         Err(error) => Err(error.to_string()),
