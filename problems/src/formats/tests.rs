@@ -409,7 +409,7 @@ fn what_is_wrong_is_named_with_its_field() {
         ),
         (
             without(without(humaneval(), "test"), "task_id"),
-            "the format is not known: the fields are `entry_point`, `canonical_solution`, `prompt`; humaneval is the closest and lacks `test`; the known formats are own",
+            "the format is not known: the fields are `prompt`, `entry_point`, `canonical_solution`; humaneval is the closest and lacks `test`; the known formats are own",
         ),
     ] {
         let error = read(&FieldMap::default(), row(json.clone())).expect_err(&json.to_string());
