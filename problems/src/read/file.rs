@@ -192,10 +192,7 @@ fn text_rows(source: impl Read, seekable: bool, batch: &mut Batch<'_>) -> io::Re
     let mut number = 0;
     let mut offset = 0_u64;
     loop {
-        let (mut line, length, too_long) = match read_line(&mut reader) {
-            Ok(read) => read,
-            Err(error) => return Err(error),
-        };
+        let (mut line, length, too_long) = read_line(&mut reader)?;
         if length == 0 {
             return Ok(true);
         }
