@@ -110,8 +110,11 @@ struct Summary {
     names: [String; 3],
 }
 
+/// A question about a problem, with its name.
+type Has = (&'static str, fn(&Problem) -> bool);
+
 /// What a problem can have.
-const HAS: [(&str, fn(&Problem) -> bool); 9] = [
+const HAS: [Has; 9] = [
     ("with_calls", |p| !p.tests.is_empty()),
     ("with_code_tests", |p| !p.code_tests.is_empty()),
     ("with_scripts", |p| !p.script_tests.is_empty()),
