@@ -377,7 +377,7 @@ mod tests {
         let rule = Rule::default();
         for (votes, expected) in [
             ("1 1 1 2", "1 3/4"),
-            ("1 1.0 True 2", "1 3/4"),
+            ("1 1.0 1 2", "1 3/4"),
             ("1 1", "TooFew"),
             ("1 1 2 2", "Tie"),
             ("1 1 2 3 4", "Split"),

@@ -66,6 +66,9 @@ pub struct Examination {
 const MUTANTS: usize = 40;
 const SEED: u64 = 1;
 
+/// Fuel that a wrong program has beyond four times what the reference took at most.
+const WRONG_FUEL: u64 = 50_000_000;
+
 /// Looks for everything that is wrong with one problem.
 ///
 /// # Errors
@@ -96,7 +99,7 @@ pub fn examine(sandbox: &Sandbox, problem: &Problem) -> Result<Examination, Faul
     }
     let codes: Vec<&str> = problem.reference.as_deref().into_iter().collect();
     let mut good = true;
-    if let Some(report) = judge(sandbox, &problem, &codes)?.pop() {
+    if let Some(report) = judge(sandbox, &problem, &codes, FUEL)?.pop() {
         match report {
             Err(why) => {
                 add(Wrong::Tests, why);
@@ -125,7 +128,10 @@ pub fn examine(sandbox: &Sandbox, problem: &Problem) -> Result<Examination, Faul
     if good {
         let constants = constants(&problem);
         let codes: Vec<&str> = constants.iter().map(|(_, code)| code.as_str()).collect();
-        for ((answer, _), report) in constants.iter().zip(judge(sandbox, &problem, &codes)?) {
+        for ((answer, _), report) in constants
+            .iter()
+            .zip(judge(sandbox, &problem, &codes, FUEL)?)
+        {
             match report {
                 Ok(report) if report.outcome.passed() => {
                     add(
@@ -142,7 +148,10 @@ pub fn examine(sandbox: &Sandbox, problem: &Problem) -> Result<Examination, Faul
             }
         }
         let wrong: Vec<&str> = problem.incorrect.iter().map(String::as_str).collect();
-        for (index, report) in judge(sandbox, &problem, &wrong)?.into_iter().enumerate() {
+        for (index, report) in judge(sandbox, &problem, &wrong, FUEL)?
+            .into_iter()
+            .enumerate()
+        {
             if report.is_ok_and(|report| report.outcome.passed()) {
                 add(
                     Wrong::Incorrect,
@@ -151,7 +160,10 @@ pub fn examine(sandbox: &Sandbox, problem: &Problem) -> Result<Examination, Faul
             }
         }
         if problem.reference.is_some() {
-            let (told_apart, survivors) = weakness(sandbox, &problem)?;
+            // Wrong programs that never end cost their whole fuel in every test.
+            let most = seen.reference_fuel.unwrap_or(FUEL / 4);
+            let allowance = most.saturating_mul(4).saturating_add(WRONG_FUEL).min(FUEL);
+            let (told_apart, survivors) = weakness(sandbox, &problem, allowance)?;
             seen.told_apart = told_apart;
             seen.killed = told_apart - survivors.len();
             let rate = seen.killed as f64 / told_apart.max(1) as f64;
@@ -186,12 +198,13 @@ fn judge(
     sandbox: &Sandbox,
     problem: &Problem,
     codes: &[&str],
+    fuel: u64,
 ) -> Result<Vec<Result<gauntlet_sandbox::Report, String>>, Fault> {
     let solutions: Vec<Solution<'_>> = codes
         .iter()
         .map(|code| Solution { problem, code })
         .collect();
-    grade_many(sandbox, &solutions, &limits(FUEL), Mode::Fast)
+    grade_many(sandbox, &solutions, &limits(fuel), Mode::Fast)
         .into_iter()
         .map(|report| match report {
             Ok(report) => Ok(Ok(report)),
@@ -209,13 +222,17 @@ fn judge(
 }
 
 /// Wrong programs that some input tells from the reference, and those of them that pass every test.
-fn weakness(sandbox: &Sandbox, problem: &Problem) -> Result<(usize, Vec<Mutant>), Fault> {
+fn weakness(
+    sandbox: &Sandbox,
+    problem: &Problem,
+    fuel: u64,
+) -> Result<(usize, Vec<Mutant>), Fault> {
     if !problem.tests.is_empty() && problem.checker.is_none() {
         let strength = strength(sandbox, problem)?;
         let mut survivors = strength.survivors;
         if !problem.code_tests.is_empty() && !survivors.is_empty() {
             let codes: Vec<&str> = survivors.iter().map(|m| m.code.as_str()).collect();
-            let mut passed = judge(sandbox, problem, &codes)?.into_iter();
+            let mut passed = judge(sandbox, problem, &codes, fuel)?.into_iter();
             survivors.retain(|_| {
                 let report = passed.next().expect("a report a survivor");
                 report.is_ok_and(|report| report.outcome.passed())
@@ -227,7 +244,7 @@ fn weakness(sandbox: &Sandbox, problem: &Problem) -> Result<(usize, Vec<Mutant>)
     let code = problem.reference.as_deref().unwrap_or_default();
     let mutants = mutants(code, MUTANTS, SEED);
     let codes: Vec<&str> = mutants.iter().map(|mutant| mutant.code.as_str()).collect();
-    let reports = judge(sandbox, problem, &codes)?;
+    let reports = judge(sandbox, problem, &codes, fuel)?;
     let passed = |report: &Result<gauntlet_sandbox::Report, String>| {
         report.as_ref().is_ok_and(|report| report.outcome.passed())
     };

@@ -282,7 +282,7 @@ impl ProblemSet {
                 return false;
             }
             if format.is_none() {
-                let first = batch.iter().filter_map(|row| object_of(row)).next();
+                let first = batch.iter().find_map(object_of);
                 match first.map(|map| Format::of(&map, &self.fields)) {
                     Some(Ok(found)) => format = Some(found),
                     Some(Err(why)) => {
@@ -388,10 +388,6 @@ fn object_of(row: &RawRow) -> Option<Map<String, Json>> {
 }
 
 /// Whether a row is the first line of one of our own files, and the version is one that is read.
-#[expect(
-    clippy::type_complexity,
-    reason = "an option of a check, in the form of a row's error"
-)]
 fn version_line(
     row: &RawRow,
     map: &Map<String, Json>,

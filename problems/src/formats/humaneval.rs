@@ -51,8 +51,8 @@ pub(super) fn before<'a>(prompt: &'a str, entry_point: &str) -> &'a str {
 pub(super) fn parts(prompt: &str, entry_point: &str) -> (String, Option<String>) {
     let rest = &prompt[before(prompt, entry_point).len()..];
     let (header, body) = match rest.split_once(":\n") {
-        Some((header, body)) => (header.trim(), body),
-        None => return (prompt.trim().to_owned(), None),
+        Some((header, body)) if header.starts_with("def ") => (header.trim(), body),
+        _ => return (prompt.trim().to_owned(), None),
     };
     let text = body.trim().trim_start_matches('r');
     let text = text.trim_matches(|c| c == '"' || c == '\'').trim();

@@ -63,7 +63,8 @@ impl RawRow {
 
 /// Reads a row's object.
 pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Json>, String> {
-    match parse_foreign(bytes) {
+    // Some editors mark a file's first line.
+    match parse_foreign(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)) {
         Ok(Json::Object(map)) => Ok(map),
         Ok(other) => Err(format!("holds {}, not an object", kind_of(&other))),
         Err(error) => Err(error.to_string()),
@@ -191,10 +192,7 @@ fn text_rows(source: impl Read, seekable: bool, batch: &mut Batch<'_>) -> io::Re
     let mut number = 0;
     let mut offset = 0_u64;
     loop {
-        let (mut line, length, too_long) = match read_line(&mut reader) {
-            Ok(read) => read,
-            Err(error) => return Err(error),
-        };
+        let (mut line, length, too_long) = read_line(&mut reader)?;
         if length == 0 {
             return Ok(true);
         }

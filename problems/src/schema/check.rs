@@ -138,6 +138,11 @@ impl Problem {
     }
 
     fn check_tests(&self) -> Result<(), Flaw> {
+        for (index, test) in self.code_tests.iter().enumerate() {
+            let field = format!("tests[{}]", self.tests.len() + self.inputs.len() + index);
+            infer::parses(&test.setup).map_err(|m| Flaw::new(format!("{field}.setup"), m))?;
+            infer::parses(&test.code).map_err(|m| Flaw::new(format!("{field}.code"), m))?;
+        }
         let calls = self.tests.len() + self.inputs.len() + self.code_tests.len();
         if self.is_script() && calls > 0 {
             let message = "is missing, and the tests do not say which function they call; name it";
@@ -172,8 +177,6 @@ impl Problem {
         }
         for (index, test) in self.code_tests.iter().enumerate() {
             let field = format!("tests[{}]", self.tests.len() + self.inputs.len() + index);
-            infer::parses(&test.setup).map_err(|m| Flaw::new(format!("{field}.setup"), m))?;
-            infer::parses(&test.code).map_err(|m| Flaw::new(format!("{field}.code"), m))?;
             if !infer::calls(&test.code, &[self.function(), "candidate", "check"]) {
                 let message = format!("calls neither `{}` nor `candidate`", self.function());
                 return Err(Flaw::new(format!("{field}.code"), message));
