@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 13] = [
     "src",
     "sandbox",
     "checkpoint",
