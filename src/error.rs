@@ -14,7 +14,6 @@ use crate::model::config::ModelConfigError;
 use crate::model::pretrained::LoadError;
 use crate::optimizer::OptimizerError;
 use crate::own_chains::OwnChainsError;
-use crate::phases::WarmupError;
 use crate::problems::ProblemError;
 use crate::problems::ground::GroundError;
 use crate::source::ProblemSource;
@@ -34,10 +33,7 @@ pub enum TrainError {
     /// A composed problem cannot be given its tests.
     #[error(transparent)]
     Ground(#[from] GroundError),
-    /// Warm-up data cannot be made.
-    #[error(transparent)]
-    Warmup(#[from] WarmupError),
-    /// A step of the game cannot be made.
+    /// A step of the game, or what it learns from, cannot be made.
     #[error(transparent)]
     Step(#[from] StepError),
     /// The architecture is impossible.

@@ -391,7 +391,7 @@ fn mistakes_of_usage_are_named_and_exit_2() {
     let cases: [(&[&str], &str); 5] = [
         (&["--set", "game.group_sise=4"], "group_size"),
         (&["--set", "game.group_size=1"], "game.group_size"),
-        (&["--resume", "stage_3"], "stage_3"),
+        (&["--resume", "stage_3"], "no run called \"test\""),
         (&["--device", "tpu"], "run.device"),
         (
             &["--set", "model.num_key_value_heads=3"],

@@ -64,9 +64,8 @@ impl Key {
             "resume_from",
             "init_from",
         ];
-        self.kind == PathBuf::kind()
-            || self.kind == Option::<PathBuf>::kind()
-            || BESIDE.contains(&self.name)
+        let or_null = self.kind.split(',').next();
+        or_null == Some(PathBuf::kind().as_str()) || BESIDE.contains(&self.name)
     }
 
     /// The first number in `value` that lies outside the range.

@@ -10,8 +10,8 @@ use crate::config::Config;
 use crate::encoding::{EncodingError, PromptEncoder};
 use crate::evaluation::{SolveOptions, solve};
 use crate::execution::{Case, Executor};
+use crate::game::StepError;
 use crate::generator::{Generator, Sampling};
-use crate::problems::ground::GroundError;
 use crate::problems::{Problem, inputs::random_inputs};
 use crate::prompts::format_attack;
 use crate::results::TestResult;
@@ -20,17 +20,6 @@ use crate::rollout::{Chain, Completion, FinishReason, ParsedAttack, VerdictExamp
 use crate::source::{ProblemSource, Purpose};
 use crate::stage::Stage;
 use crate::update::Example;
-
-/// Why warm-up data cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum WarmupError {
-    /// A prompt cannot be made.
-    #[error(transparent)]
-    Encoding(#[from] EncodingError),
-    /// A composed problem cannot be given its tests.
-    #[error(transparent)]
-    Ground(#[from] GroundError),
-}
 
 /// Everything the discriminator's warm-up reads, made once by executing.
 pub struct DiscriminatorData {
@@ -58,7 +47,7 @@ impl DiscriminatorData {
         executor: &Executor,
         sampling: &Sampling,
         key: DrawKey,
-    ) -> Result<Self, WarmupError> {
+    ) -> Result<Self, StepError> {
         let count = config.warmup.verdict_problems;
         let problems =
             source.problems(executor.sandbox(), Purpose::DiscriminatorWarmup, 0, count)?;

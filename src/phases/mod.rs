@@ -12,7 +12,6 @@ mod traces;
 mod warmup;
 
 pub use adversarial::Game;
-pub use discriminator_data::WarmupError;
 pub use schedule::{learning_rate, own_step};
 pub use self_training::SelfTraining;
 pub use state::{CheckpointRef, Phase, Progress, STATE_VERSION, TrainerState};

@@ -81,15 +81,15 @@ pub fn run(source: &Source, resume: Option<&Path>, no_run: bool) -> Result<bool>
         for found in &seen.found {
             let what = serde_json::to_value(found.what)?;
             let what = what.as_str().unwrap_or_default().replace('_', " ");
-            println!("{}: {what}: {}", seen.problem, found.detail);
+            crate::output::line(format_args!("{}: {what}: {}", seen.problem, found.detail));
         }
     }
-    println!(
+    crate::output::line(format_args!(
         "{} problems, {} tests; they kill {killed} of {told_apart} wrong programs",
         problems.len(),
         total(|seen| seen.tests)
-    );
-    println!(
+    ));
+    crate::output::line(format_args!(
         "found: {}; left out: {}",
         if counts.is_empty() {
             "nothing".to_owned()
@@ -97,6 +97,6 @@ pub fn run(source: &Source, resume: Option<&Path>, no_run: bool) -> Result<bool>
             listed(&counts)
         },
         loaded.left_out.len()
-    );
+    ));
     Ok(good)
 }

@@ -4,6 +4,7 @@
 
 mod args;
 mod check;
+mod output;
 mod show;
 mod strengthen;
 
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(3),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            crate::output::say(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -143,9 +144,12 @@ fn convert(source: &Source, to: &Path, no_run: bool) -> Result<()> {
     }
     left_out(&loaded.left_out);
     for line in unanswered.iter().take(10) {
-        eprintln!("no expected value: {line}");
+        crate::output::say(format_args!("no expected value: {line}"));
     }
-    println!("{}: {written} problems with {tests} tests", to.display());
+    crate::output::line(format_args!(
+        "{}: {written} problems with {tests} tests",
+        to.display()
+    ));
     Ok(())
 }
 
@@ -180,20 +184,20 @@ fn overlap(
     }
     left_out(&loaded.left_out);
     for overlap in &found {
-        println!(
+        crate::output::line(format_args!(
             "{}: {:.0} % of its statement and {:.0} % of its code stand in {}",
             overlap.problem,
             overlap.statement * 100.0,
             overlap.code * 100.0,
             overlap.with
-        );
+        ));
     }
-    println!(
+    crate::output::line(format_args!(
         "{} of {} problems overlap with {} of {against}",
         found.len(),
         loaded.problems.len(),
         other.problems.len()
-    );
+    ));
     Ok(())
 }
 
@@ -212,6 +216,6 @@ fn divide(source: &Source, to: &Path, (validation, report): (f64, f64), seed: u6
         }));
     }
     left_out(&loaded.left_out);
-    println!("{}: {}", to.display(), show::listed(&counts));
+    crate::output::line(format_args!("{}: {}", to.display(), show::listed(&counts)));
     Ok(())
 }

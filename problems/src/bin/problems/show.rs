@@ -52,7 +52,7 @@ impl Bar {
         if let Some(Ok(mut printed)) = self.printed.as_ref().map(Mutex::lock)
             && printed.elapsed() >= Bar::EVERY
         {
-            eprintln!("{}: {done}/{}", self.label, self.count);
+            crate::output::say(format_args!("{}: {done}/{}", self.label, self.count));
             *printed = Instant::now();
         }
     }
@@ -74,10 +74,10 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
 /// Tells the first rows that were left out, and how many there are.
 pub fn left_out(rows: &[LeftOut]) {
     for row in rows.iter().take(TOLD) {
-        eprintln!("left out: {row}");
+        crate::output::say(format_args!("left out: {row}"));
     }
     if rows.len() > TOLD {
-        eprintln!("left out: {} more", rows.len() - TOLD);
+        crate::output::say(format_args!("left out: {} more", rows.len() - TOLD));
     }
 }
 
@@ -175,7 +175,7 @@ pub fn stats(source: &Source) -> Result<()> {
             }
             other => other.to_string(),
         };
-        println!("{:<18} {text}", name.replace('_', " "));
+        crate::output::line(format_args!("{:<18} {text}", name.replace('_', " ")));
     }
     Ok(())
 }

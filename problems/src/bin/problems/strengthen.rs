@@ -74,9 +74,9 @@ pub fn run(source: &Source, to: &Path, candidates: Option<&Path>, options: &Opti
     }
     left_out(&loaded.left_out);
     for (why, count) in &kinds {
-        println!("{count} without further tests: {why}");
+        crate::output::line(format_args!("{count} without further tests: {why}"));
     }
-    println!(
+    crate::output::line(format_args!(
         "{}: {} problems, {} tests of which {} are added; of {} wrong programs the given tests kill {}, all tests {}",
         to.display(),
         results.len(),
@@ -85,7 +85,7 @@ pub fn run(source: &Source, to: &Path, candidates: Option<&Path>, options: &Opti
         sum(|done| done.wrong),
         sum(|done| done.killed_before),
         sum(|done| done.killed_after),
-    );
+    ));
     Ok(())
 }
 
