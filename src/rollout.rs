@@ -309,7 +309,7 @@ pub struct Scored<R> {
     pub reward: Result<Reward, Mask>,
 }
 
-/// Scored work compared with its group. Only [`crate::advantage`] makes it.
+/// Scored work compared with its group. Only [`crate::algo`] makes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Advantaged<R> {
     /// The work.

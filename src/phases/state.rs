@@ -259,7 +259,8 @@ mod tests {
     fn what_is_missing_is_played_whatever_was_planned_before() {
         const ALL: u64 = u64::MAX;
         type Plan = (u8, u8, [u64; 5]);
-        let cases: [(Plan, u64, Plan, &[(u8, u64)]); 12] = [
+        type Played = &'static [(u8, u64)];
+        let cases: [(Plan, u64, Plan, Played); 12] = [
             // Nothing more.
             ((1, 5, [1, 1, 1, 1, 3]), ALL, (1, 5, [1, 1, 1, 1, 3]), &[]),
             // More steps of the last stage.
