@@ -18,7 +18,7 @@ pub struct Cli {
 /// Where problems are read from, and how.
 #[derive(Debug, Args)]
 pub struct Source {
-    /// A file, a folder, or hub:OWNER/NAME[@REVISION][:FILE]
+    /// A file, a folder, or `hub:OWNER/NAME[@REVISION][:FILE]`
     pub from: String,
     /// The format, where the fields of the first row shall not decide
     #[arg(long)]
