@@ -231,7 +231,7 @@ fn what_the_wall_clock_stops_is_never_scored_and_has_no_gradient() {
     // Without fuel only the clock ends what is endless.
     let script = Script::with(Limits {
         fuel: None,
-        wall: Duration::from_millis(700),
+        wall: Duration::from_secs(2),
         ..Limits::default()
     });
     let played = script.played(&[RIGHT, ENDLESS, UNPARSED], &[]);
