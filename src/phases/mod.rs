@@ -30,6 +30,7 @@ use crate::own_chains::OwnChain;
 use crate::players::Roster;
 use crate::rng::DrawKey;
 use crate::source::ProblemSource;
+use crate::update::{Example, imitate};
 
 /// What a run is made of and never changes.
 pub struct Setup {
@@ -152,6 +153,29 @@ pub struct Before {
 }
 
 impl Learner {
+    /// One generator's step of imitating `examples`.
+    fn imitate(
+        &mut self,
+        number: usize,
+        examples: &[Example],
+        rate: f64,
+        watch: &mut dyn Watch,
+    ) -> Result<StepOutcome, TrainError> {
+        let player = &mut self.roster.generators[number];
+        let nats = imitate(&player.policy.model, examples, 1.0);
+        let norm = player.step(rate)?;
+        self.state.stats.generators[number].totals.updates += 1;
+        watch.mark("update");
+        let mut values = vec![
+            ("generator_loss", nats),
+            ("generator_grad_norm", norm),
+            ("learning_rate", rate),
+        ];
+        let several = self.roster.generators.len() > 1;
+        values.extend(several.then_some(("player", number as f64)));
+        Ok(supervised_outcome(&values, format!("loss {nats:.3}")))
+    }
+
     /// The state before a step, but for weights.
     pub fn remember(&self) -> Before {
         Before {

@@ -17,12 +17,12 @@ use crate::players::PlayerStats;
 use crate::problems::Problem;
 use crate::rng::DrawKey;
 use crate::source::Purpose;
-use crate::update::{Example, imitate};
+use crate::update::Example;
 
 use super::adversarial::players_of;
 use super::schedule::{learning_rate, own_step, turn};
 use super::traces::{chain_example, trace_example};
-use super::{Learner, Setup, StepOutcome, TrainingPhase, Watch, supervised_outcome};
+use super::{Learner, Setup, StepOutcome, TrainingPhase, Watch};
 
 /// All rounds of sampling and imitating, the generators in turn.
 pub struct SelfTraining {
@@ -207,23 +207,12 @@ impl TrainingPhase for SelfTraining {
     ) -> Result<StepOutcome, TrainError> {
         let (number, step) = turn(learner.state.phase_step, self.players);
         let examples = self.examples(setup, learner, number, step)?;
-        let player = &mut learner.roster.generators[number];
-        let nats = imitate(&player.policy.model, &examples, 1.0);
         let warmup = &setup.config.warmup;
         let (floor, rise) = (warmup.min_lr_ratio, warmup.lr_warmup_steps);
         // In each round anew: weights left at a high rate write fewer right chains in the next round's samples.
         let (peak, of_round) = (self.options.learning_rate, step % self.options.steps);
         let rate = learning_rate(peak, floor, rise, of_round, self.options.steps);
-        let norm = player.step(rate)?;
-        learner.state.stats.generators[number].totals.updates += 1;
-        watch.mark("update");
-        let mut values = vec![
-            ("generator_loss", nats),
-            ("generator_grad_norm", norm),
-            ("learning_rate", rate),
-        ];
-        values.extend((self.players > 1).then_some(("player", number as f64)));
-        Ok(supervised_outcome(&values, format!("loss {nats:.3}")))
+        learner.imitate(number, &examples, rate, watch)
     }
 }
 

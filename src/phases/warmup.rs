@@ -42,22 +42,12 @@ impl TrainingPhase for GeneratorWarmup {
     ) -> Result<StepOutcome, TrainError> {
         let warmup = &self.warmup;
         let (number, step) = turn(learner.state.phase_step, self.players);
-        let player = &mut learner.roster.generators[number];
-        let (encoder, own) = (&player.policy.encoder, own_step(number, step));
+        let encoder = &learner.roster.generators[number].policy.encoder;
+        let own = own_step(number, step);
         let stages = setup.config.written_stages();
         let examples = generator_batch(&setup.source, encoder, stages, own, warmup.batch_size)?;
-        let nats = imitate(&player.policy.model, &examples, 1.0);
         let rate = warmup_rate(warmup, step, warmup.generator_steps);
-        let norm = player.step(rate)?;
-        learner.state.stats.generators[number].totals.updates += 1;
-        watch.mark("update");
-        let mut values = vec![
-            ("generator_loss", nats),
-            ("generator_grad_norm", norm),
-            ("learning_rate", rate),
-        ];
-        values.extend((self.players > 1).then_some(("player", number as f64)));
-        Ok(supervised_outcome(&values, format!("loss {nats:.3}")))
+        learner.imitate(number, &examples, rate, watch)
     }
 }
 
